@@ -1,0 +1,231 @@
+"""The checks, in the order in which they are shown."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from sgl_embed_kit.doctor.engine import Check, Finding, Status
+from sgl_embed_kit.doctor.subject import Subject
+from sgl_embed_kit.errors import KitError
+from sgl_embed_kit.folders import cache_folder
+from sgl_embed_kit.guard.declared import Pooling
+from sgl_embed_kit.machine import PortUse
+from sgl_embed_kit.model.folder import ModelFolder
+from sgl_embed_kit.model.source import Kind
+from sgl_embed_kit.plan.memory import THREE_PROCESSES, cpu_memory_needed, kv_bytes_per_token
+from sgl_embed_kit.sglang.installed import TESTED_FROM, release_of, tested_range
+
+PLATFORM = "linux x86_64"
+OLDEST_PYTHON = (3, 11)
+LOG_SPACE = 100_000_000
+
+
+def gigabytes(size: int) -> str:
+    """Show a size for people: "1.2 GB"."""
+    return f"{size / 1e9:.1f} GB"
+
+
+def _python(subject: Subject) -> Finding:
+    version = subject.machine.python()
+    found = f"Python {'.'.join(map(str, version))} on {subject.machine.platform()}"
+    if version < OLDEST_PYTHON:
+        return Finding(Status.ERROR, found, "Python 3.11 or newer", "python3.12 -m venv .venv")
+    if subject.machine.platform() != PLATFORM:
+        return Finding(
+            Status.ERROR,
+            found,
+            "Linux on x86-64, which is all that SGLang's wheels serve",
+            "run the server on a Linux machine; the client works here",
+        )
+    return Finding(Status.OK, found)
+
+
+def _sglang(subject: Subject) -> Finding:
+    installed, tested = subject.installed, f"SGLang {tested_range()}"
+    install = "pip install 'sgl-embed-kit[server]'"
+    if installed is None:
+        return Finding(Status.ERROR, "SGLang is not installed", tested, install)
+    found = f"SGLang {installed.version}"
+    if installed.command is None:
+        return Finding(Status.ERROR, f"{found} without its command", "`sglang`", install)
+    if release_of(installed.version) < TESTED_FROM:
+        return Finding(Status.ERROR, found, tested, install)
+    if not installed.is_tested:
+        return Finding(Status.WARN, f"{found}, newer than what was tested", tested, install)
+    return Finding(Status.OK, found)
+
+
+def _engine(subject: Subject) -> Finding:
+    gpus, hardware = subject.machine.gpus(), subject.profile.hardware
+    if hardware.device == "cuda":
+        if not gpus:
+            return Finding(
+                Status.ERROR,
+                "no NVIDIA GPU, or no driver for it",
+                "a GPU, as the profile says",
+                "set hardware.device: cpu in the profile, or run nvidia-smi to see why",
+            )
+        names = ", ".join(gpu.name for gpu in gpus)
+        if hardware.gpu and not any(hardware.gpu.lower() in gpu.name.lower() for gpu in gpus):
+            return Finding(
+                Status.WARN,
+                f"GPU: {names}",
+                f"{hardware.gpu}, which the profile's numbers are for",
+                "take the profile for this GPU",
+            )
+        return Finding(Status.OK, f"GPU: {names}")
+    if subject.stand_in is None:
+        return Finding(Status.OK, "CPU, with the installed sgl_kernel")
+    reason = subject.installed.kernels if subject.installed else "SGLang is not here"
+    if gpus:
+        return Finding(
+            Status.ERROR,
+            f"GPU {gpus[0].name}, but sgl_kernel cannot be loaded ({reason})",
+            "a CPU run that the stand-in for sgl_kernel may serve",
+            "export CUDA_VISIBLE_DEVICES=''",
+        )
+    return Finding(Status.OK, "CPU, with the toolkit's stand-in for sgl_kernel")
+
+
+def _guard(subject: Subject) -> Finding:
+    if not subject.profile.guard.enabled:
+        return Finding(
+            Status.WARN,
+            "the guard is switched off",
+            "the guard, or one chat request ends the server",
+            "set guard.enabled: true in the profile",
+        )
+    if subject.installed is None:
+        return Finding(Status.SKIP, "SGLang is not installed")
+    if not subject.installed.sees_guard:
+        return Finding(
+            Status.ERROR,
+            "SGLang's plugin framework does not find the guard",
+            "the entry point sgl_embed_guard in SGLang's environment",
+            "pip install --force-reinstall --no-deps sgl-embed-kit",
+        )
+    return Finding(Status.OK, "SGLang will load the guard")
+
+
+def _port(subject: Subject) -> Finding:
+    host, port = subject.profile.server.host, subject.profile.server.port
+    use = subject.machine.port_use(host, port)
+    if use is None:
+        return Finding(Status.OK, f"{host}:{port} is free")
+    free = next(
+        (
+            other
+            for other in range(port + 1, min(port + 100, 65536))
+            if subject.machine.port_use(host, other) is None
+        ),
+        None,
+    )
+    return Finding(
+        Status.ERROR,
+        f"{host}:{port} cannot be used: {_holder(use)}",
+        "a port that the server can listen on",
+        f"use a free port: {free}" if free else "choose another port",
+    )
+
+
+def _holder(use: PortUse) -> str:
+    if use.pid is None:
+        return use.reason
+    return f"{use.command} (pid {use.pid}) listens there"
+
+
+def _disk(subject: Subject) -> Finding:
+    for folder, needed in (
+        (cache_folder(), subject.source.bytes_needed + LOG_SPACE),
+        (Path(tempfile.gettempdir()), subject.source.bytes_needed + LOG_SPACE),
+    ):
+        free = subject.machine.disk_free(folder)
+        if free < needed:
+            return Finding(
+                Status.ERROR,
+                f"{gigabytes(free)} free for {folder}",
+                gigabytes(needed),
+                f"df -h {folder}",
+            )
+    return Finding(Status.OK, f"{gigabytes(subject.machine.disk_free(cache_folder()))} free")
+
+
+def _memory(subject: Subject) -> Finding:
+    available = subject.machine.memory_available()
+    needed, what = _memory_needed(subject)
+    found = f"{gigabytes(available)} of memory available, {gigabytes(needed)} needed for {what}"
+    if available < needed:
+        return Finding(
+            Status.ERROR,
+            found,
+            gigabytes(needed),
+            "lower limits.max_total_tokens, or end another program (ps aux --sort=-rss | head)",
+        )
+    return Finding(Status.OK, found)
+
+
+def _memory_needed(subject: Subject) -> tuple[int, str]:
+    """Return the memory that a server takes, and what was counted."""
+    if subject.profile.hardware.device == "cuda":
+        return THREE_PROCESSES, "SGLang itself"
+    try:
+        folder = subject.model_folder()
+    except KitError:
+        folder = None
+    pool = subject.profile.limits.max_total_tokens
+    if folder is None or folder.kv_shape is None or pool is None:
+        return THREE_PROCESSES, "SGLang alone"
+    kv_bytes = kv_bytes_per_token(*folder.kv_shape, subject.profile.model.dtype)
+    return cpu_memory_needed(folder.weight_bytes, pool, kv_bytes), "SGLang, weights and KV pool"
+
+
+def _model(subject: Subject) -> Finding:
+    source = subject.source
+    if source.kind is Kind.REPO:
+        return Finding(Status.OK, f"{source.model_path}, from the hub")
+    if source.is_missing:
+        return Finding(Status.OK, f"{subject.profile.model.path} will be made in the cache")
+    try:
+        folder = subject.model_folder()
+    except KitError as error:
+        found = f"{error.what.rstrip('.')}: {error.why}" if error.why else error.what
+        return Finding(Status.ERROR, found, "a folder that SGLang can serve", error.cure)
+    assert folder is not None
+    wrong = _wrong_pooling(subject, folder)
+    if wrong is not None:
+        return wrong
+    architecture = folder.architectures[0] if folder.architectures else "unknown architecture"
+    pooling = f", {folder.pooling} pooling" if folder.pooling else ""
+    return Finding(
+        Status.OK, f"{architecture}, {gigabytes(folder.weight_bytes)} of weights{pooling}"
+    )
+
+
+def _wrong_pooling(subject: Subject, folder: ModelFolder) -> Finding | None:
+    """Return an error where the vectors would not be pooled as the model declares."""
+    served = Pooling.CLS if folder.is_encoder else Pooling.LAST
+    if folder.pooling in {None, served}:
+        return None
+    if folder.is_encoder and subject.profile.guard.enabled:
+        return None  # the guard applies what is declared
+    return Finding(
+        Status.ERROR,
+        f"the model declares {folder.pooling} pooling, SGLang would pool by {served}",
+        f"{folder.pooling} pooling, or the vectors are wrong",
+        "set guard.enabled: true in the profile"
+        if folder.is_encoder
+        else "serve a model that pools by its last token",
+    )
+
+
+CHECKS = (
+    Check("SGE-PY-001", "python", "python", "Python", _python),
+    Check("SGE-PKG-001", "sglang", "python", "SGLang", _sglang),
+    Check("SGE-ENG-001", "engine", "hardware", "Engine", _engine),
+    Check("SGE-GRD-001", "guard", "python", "Guard", _guard),
+    Check("SGE-NET-001", "port", "network", "Port", _port),
+    Check("SGE-DISK-001", "disk", "host", "Disk", _disk),
+    Check("SGE-MEM-001", "memory", "host", "Memory", _memory),
+    Check("SGE-MOD-001", "model", "model", "Model", _model),
+)

@@ -1,0 +1,136 @@
+"""The seam to this machine: a protocol, and the one that asks the real machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """An NVIDIA GPU as its driver reports it; memory in bytes."""
+
+    name: str
+    memory_total: int
+    memory_free: int
+
+
+@dataclass(frozen=True)
+class PortUse:
+    """Who holds a port; pid and command are None where the system does not tell."""
+
+    reason: str
+    pid: int | None = None
+    command: str | None = None
+
+
+class Machine(Protocol):
+    """What the checks ask of a machine."""
+
+    def platform(self) -> str:
+        """Return system and processor, such as "linux x86_64"."""
+
+    def python(self) -> tuple[int, int, int]:
+        """Return the version of the Python that runs."""
+
+    def cpus(self) -> int:
+        """Return the number of processors that this process may use."""
+
+    def memory_available(self) -> int:
+        """Return the bytes of memory that can be had without swapping."""
+
+    def disk_free(self, path: Path) -> int:
+        """Return the bytes free where `path` is, or will be."""
+
+    def gpus(self) -> tuple[Gpu, ...]:
+        """Return the GPUs that this process may use; none where there is no driver."""
+
+    def port_use(self, host: str, port: int) -> PortUse | None:
+        """Return why a port cannot be listened on, or None where it can."""
+
+
+class RealMachine:
+    """The machine that this process runs on."""
+
+    def platform(self) -> str:
+        """Return system and processor, such as "linux x86_64"."""
+        return f"{sys.platform} {platform.machine().lower()}"
+
+    def python(self) -> tuple[int, int, int]:
+        """Return the version of the Python that runs."""
+        return sys.version_info[:3]
+
+    def cpus(self) -> int:
+        """Return the number of processors that this process may use."""
+        if sys.platform == "linux":
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
+
+    def memory_available(self) -> int:
+        """Return the bytes of memory that can be had without swapping."""
+        return int(psutil.virtual_memory().available)
+
+    def disk_free(self, path: Path) -> int:
+        """Return the bytes free where `path` is, or will be."""
+        while not path.exists() and path != path.parent:
+            path = path.parent
+        return shutil.disk_usage(path).free
+
+    def gpus(self) -> tuple[Gpu, ...]:
+        """Return the GPUs that NVML reports and CUDA_VISIBLE_DEVICES does not hide."""
+        if os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"}:
+            return ()
+        import pynvml
+
+        try:
+            pynvml.nvmlInit()
+        except pynvml.NVMLError:  # no driver, or no device
+            return ()
+        try:
+            gpus = []
+            for index in range(pynvml.nvmlDeviceGetCount()):
+                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+                memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+                name = pynvml.nvmlDeviceGetName(handle)
+                gpus.append(Gpu(name, int(memory.total), int(memory.free)))
+            return tuple(gpus)
+        except pynvml.NVMLError:
+            return ()
+        finally:
+            pynvml.nvmlShutdown()
+
+    def port_use(self, host: str, port: int) -> PortUse | None:
+        """Try to listen on the port, as the server will; say who holds it if that fails."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            # As asyncio does for the server: a socket in TIME_WAIT is no obstacle.
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((host, port))
+                trial.listen(1)
+            except OSError as error:
+                holder = _listener(port)
+                return PortUse(
+                    error.strerror or str(error),
+                    holder.pid if holder else None,
+                    holder.name() if holder else None,
+                )
+        return None
+
+
+def _listener(port: int) -> psutil.Process | None:
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,):
+                return psutil.Process(connection.pid) if connection.pid else None
+    except (psutil.Error, OSError):
+        pass
+    return None

@@ -1,0 +1,1 @@
+"""What will be served: where its files are, and what they say."""

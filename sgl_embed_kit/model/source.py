@@ -1,0 +1,111 @@
+"""Where a profile's `model.path` leads, and how its files come to be on this machine."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from sgl_embed_kit.errors import KitError, ProfileError
+from sgl_embed_kit.folders import cache_folder
+from sgl_embed_kit.model import demo
+from sgl_embed_kit.model.repo import fetch_repo
+from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
+
+REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+KNOWN_DOWNLOADS = {
+    "Qwen/Qwen3-Embedding-0.6B": 1_210_000_000,
+    "Qwen/Qwen3-Embedding-4B": 8_070_000_000,
+    "Qwen/Qwen3-Embedding-8B": 15_160_000_000,
+}
+"""Bytes of a repository: two for each parameter (595 776 512, 4 021 774 336 and
+7 567 295 488; the `mteb` package's model metadata) and 20 to 25 MB of tokenizer."""
+
+
+class Kind(StrEnum):
+    """What `model.path` names."""
+
+    FOLDER = "folder"
+    REPO = "repo"
+    DEMO = "demo"
+    TINY = "tiny"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from.
+
+    Attributes:
+        kind: What `model.path` named.
+        model_path: What SGLang is given: a repository id, or a folder, which the
+            toolkit may have to make first.
+    """
+
+    kind: Kind
+    model_path: str
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the model, which may not exist yet; None for a repository."""
+        return None if self.kind is Kind.REPO else Path(self.model_path)
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the toolkit has to make the folder before SGLang can load it."""
+        return self.kind in {Kind.DEMO, Kind.TINY} and not Path(self.model_path).is_dir()
+
+    @property
+    def bytes_needed(self) -> int:
+        """Disk space that bringing the model here takes; 0 where it is not known."""
+        if self.kind is Kind.REPO:
+            return KNOWN_DOWNLOADS.get(self.model_path, 0)
+        if not self.is_missing:
+            return 0
+        return demo.demo().bytes_needed if self.kind is Kind.DEMO else 4 * 1024 * 1024
+
+    def make(self, revision: str | None = None) -> None:
+        """Bring the model's files to this machine; they appear whole or not at all.
+
+        Raises:
+            KitError: they cannot be fetched or written.
+        """
+        if self.kind is Kind.REPO:
+            fetch_repo(self.model_path, revision)
+        elif self.is_missing and self.kind is Kind.DEMO:
+            demo.fetch_demo(Path(self.model_path))
+        elif self.is_missing:
+            make_tiny_model(Path(self.model_path), TinyModel())
+
+
+def locate(path: str) -> Source:
+    """Say what `model.path` names, from its form and from what exists.
+
+    Raises:
+        ProfileError: it is none of a folder, a repository id, `tiny:` and `demo:NAME`.
+        KitError: it can only be a folder, and there is none.
+    """
+    models = cache_folder() / "models"
+    if path == "tiny:":
+        return Source(Kind.TINY, str(models / "tiny-qwen3-embedding-1"))
+    if path.startswith("demo:"):
+        if path != f"demo:{demo.NAME}":
+            raise ProfileError(
+                f"There is no demo model {path!r}.",
+                why=f"The only one is demo:{demo.NAME}.",
+                cure=f"sgl-embed quickstart --model demo:{demo.NAME}",
+            )
+        return Source(Kind.DEMO, str(models / f"{demo.NAME}-1"))
+    folder = Path(path).expanduser()
+    if folder.exists():
+        return Source(Kind.FOLDER, str(folder.absolute()))
+    if REPO_ID.fullmatch(path):
+        return Source(Kind.REPO, path)
+    raise KitError(
+        f"There is no model {path}.",
+        why="It is no folder here, and not of the form of a repository id, such as "
+        "Qwen/Qwen3-Embedding-0.6B.",
+        cure=f"ls -d {folder.parent}/*",
+    )

@@ -1,0 +1,1 @@
+"""Arithmetic only: what a server will take."""

@@ -1,0 +1,99 @@
+"""The SGLang of this environment, found without importing it (which takes ten seconds)."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import mmap
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+TESTED_FROM = (0, 5, 23)
+TESTED_BELOW = (0, 5, 24)
+"""The range that the test suite has run against; pyproject.toml pins the same."""
+
+PLUGIN_GROUP = "sglang.srt.plugins"
+GUARD_PLUGIN = "sgl_embed_guard"
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The SGLang of this environment.
+
+    Attributes:
+        version: Its version, such as "0.5.23".
+        command: Its command-line program, or None where the environment has none.
+        kernels: Why the real `sgl_kernel` cannot be loaded; empty where it can be.
+        sees_guard: Whether its plugin framework will find the guard.
+    """
+
+    version: str
+    command: Path | None
+    kernels: str
+    sees_guard: bool
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether the version lies in the tested range."""
+        return TESTED_FROM <= release_of(self.version) < TESTED_BELOW
+
+
+def tested_range() -> str:
+    """Return the tested range for people and pip: ">=0.5.23,<0.5.24"."""
+    low, high = (".".join(map(str, version)) for version in (TESTED_FROM, TESTED_BELOW))
+    return f">={low},<{high}"
+
+
+def release_of(version: str) -> tuple[int, ...]:
+    """Return the release numbers of a version: "0.5.10.post1" gives (0, 5, 10)."""
+    match = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()
+
+
+def find_installed() -> Installed | None:
+    """Look for SGLang in this environment; None where it is not installed."""
+    try:
+        version = metadata.version("sglang")
+    except metadata.PackageNotFoundError:
+        return None
+    beside_python = Path(sys.executable).parent / "sglang"
+    found = str(beside_python) if beside_python.is_file() else shutil.which("sglang")
+    return Installed(
+        version=version,
+        command=Path(found) if found else None,
+        kernels=_why_kernels_cannot_load(),
+        sees_guard=any(
+            entry.name == GUARD_PLUGIN for entry in metadata.entry_points(group=PLUGIN_GROUP)
+        ),
+    )
+
+
+def _why_kernels_cannot_load() -> str:
+    """Say why importing `sgl_kernel` would fail; empty where nothing speaks against it.
+
+    Importing it costs seconds (it imports torch), so its libraries are asked instead:
+    the CUDA builds on PyPI name the driver library `libcuda.so.1` among those they need,
+    CPU builds from source do not.
+    """
+    spec = importlib.util.find_spec("sgl_kernel")
+    if spec is None or spec.origin is None:
+        return "sgl_kernel is not installed"
+    libraries = list(Path(spec.origin).parent.rglob("common_ops*.so"))
+    if not libraries:
+        return "sgl_kernel has no compiled kernels"
+    if not any(_names(library, b"libcuda.so.1\0") for library in libraries):
+        return ""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "its CUDA kernels need libcuda.so.1, which the NVIDIA driver brings"
+    return ""
+
+
+def _names(library: Path, needed: bytes) -> bool:
+    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(needed) >= 0
