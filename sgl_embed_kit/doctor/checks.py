@@ -125,7 +125,9 @@ def _port(subject: Subject) -> Finding:
         Status.ERROR,
         f"{host}:{port} cannot be used: {_holder(use)}",
         "a port that the server can listen on",
-        f"use a free port: {free}" if free else "choose another port",
+        f"quickstart --port {free}, or server.port: {free} in the profile"
+        if free
+        else "set server.port in the profile",
     )
 
 

@@ -70,6 +70,15 @@ class Report:
         return sum(result.finding.status is status for result in self.results)
 
     @property
+    def is_clean(self) -> bool:
+        """Whether every check came out ok."""
+        return self.count(Status.OK) == len(self.results)
+
+    def without_ok(self) -> Report:
+        """Return only what a person should look at."""
+        return Report(tuple(r for r in self.results if r.finding.status is not Status.OK))
+
+    @property
     def failures(self) -> tuple[Result, ...]:
         """The results that stop a start: errors, and checks that crashed."""
         bad = {Status.ERROR, Status.CRASH}

@@ -110,6 +110,10 @@ class RunningServer:
             self._raise_if_dead()
             time.sleep(POLL_SECONDS)
 
+    def stop(self) -> None:
+        """End the server and everything that it started."""
+        self.process.stop(DRAIN_SECONDS)
+
     def _new_phases(self) -> list[str]:
         phases = [phase_of(line) for line in self.process.new_log_lines()]
         return [phase.label for phase in phases if phase is not None]
@@ -164,10 +168,11 @@ def running_server(subject: Subject) -> Iterator[RunningServer]:
     process = ServerProcess(
         subject.command(), subject.installed.command, log_file(subject.profile.model.name)
     )
+    server = RunningServer(subject.profile, process)
     try:
-        yield RunningServer(subject.profile, process)
+        yield server
     finally:
-        process.stop(DRAIN_SECONDS)
+        server.stop()
 
 
 def url_of(profile: Profile) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ TIME_LIMIT = 3.0
 """Seconds that the whole check may take, name resolution included."""
 
 MIRROR_HINT = (
-    "export HF_ENDPOINT=https://your-mirror",
-    "export SGLANG_USE_MODELSCOPE=1",
+    "export HF_ENDPOINT=https://your-mirror     # of Hugging Face",
+    "export SGLANG_USE_MODELSCOPE=1               # or ModelScope",
 )
 """How to get at the models where the hub is out of reach."""
 
@@ -71,7 +72,8 @@ def check_reach(repo: str, hub: Hub, time_limit: float = TIME_LIMIT) -> Reach:
                 f"{hub.url}/{_page(repo, hub)}", timeout=time_limit, follow_redirects=True
             )
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            outcome.append(f"{hub.url} cannot be reached: {error or type(error).__name__}")
+            reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+            outcome.append(f"{hub.url} cannot be reached ({reason})")
         else:
             bad = response.status_code >= 400  # noqa: PLR2004
             outcome.append(f"{hub.url} answered {response.status_code} for {repo}" if bad else "")

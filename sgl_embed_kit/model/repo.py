@@ -6,24 +6,26 @@ progress shows.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sgl_embed_kit.errors import KitError
-from sgl_embed_kit.model.hub import MIRROR_HINT, configured_hub
+from sgl_embed_kit.model.hub import configured_hub
 
 WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 """Files that SGLang and the guard read; pickles, ONNX and GGUF files stay there."""
 
 
-def fetch_repo(repo: str, revision: str | None) -> None:
-    """Download what is missing of `repo` into huggingface_hub's cache.
+def fetch_repo(repo: str, revision: str | None) -> Path | None:
+    """Download what is missing of `repo` into huggingface_hub's cache; return its folder.
 
-    ModelScope is left to SGLang, which resolves its repositories by itself.
+    ModelScope is left to SGLang, which resolves its repositories by itself: None then.
 
     Raises:
         KitError: the hub cannot be reached, or has no such repository or revision.
     """
     hub = configured_hub()
     if hub.name == "ModelScope":
-        return
+        return None
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import (
@@ -32,9 +34,9 @@ def fetch_repo(repo: str, revision: str | None) -> None:
             RevisionNotFoundError,
         )
     except ImportError:
-        return  # no server here; the doctor says so
+        return None  # no server here; the doctor says so
     try:
-        snapshot_download(repo, revision=revision, allow_patterns=list(WANTED))
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(WANTED)))
     except GatedRepoError as error:
         raise KitError(
             f"{repo} is gated.",
@@ -54,5 +56,5 @@ def fetch_repo(repo: str, revision: str | None) -> None:
         raise KitError(
             f"{repo} could not be downloaded from {hub.url}.",
             why=reason[0] if reason else type(error).__name__,
-            cure=MIRROR_HINT[0],
+            cure="export HF_ENDPOINT=https://your-mirror",
         ) from error

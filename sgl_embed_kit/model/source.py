@@ -66,18 +66,22 @@ class Source:
             return 0
         return demo.demo().bytes_needed if self.kind is Kind.DEMO else 4 * 1024 * 1024
 
-    def make(self, revision: str | None = None) -> None:
+    def make(self, revision: str | None = None) -> Path | None:
         """Bring the model's files to this machine; they appear whole or not at all.
+
+        Returns:
+            The folder with the files; None where SGLang itself will fetch them.
 
         Raises:
             KitError: they cannot be fetched or written.
         """
         if self.kind is Kind.REPO:
-            fetch_repo(self.model_path, revision)
-        elif self.is_missing and self.kind is Kind.DEMO:
+            return fetch_repo(self.model_path, revision)
+        if self.is_missing and self.kind is Kind.DEMO:
             demo.fetch_demo(Path(self.model_path))
         elif self.is_missing:
             make_tiny_model(Path(self.model_path), TinyModel())
+        return Path(self.model_path)
 
 
 def locate(path: str) -> Source:

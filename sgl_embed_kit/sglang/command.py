@@ -16,6 +16,8 @@ KEEP_ALIVE_SECONDS = 75
 """SGLang closes an idle connection after 5 s, sooner than proxies and clients expect,
 which then see sporadic resets (SGLANG_TIMEOUT_KEEP_ALIVE, srt/environ.py)."""
 
+ENCODER_MEMORY_FRACTION = 0.5
+
 
 @dataclass(frozen=True)
 class Command:
@@ -73,7 +75,7 @@ def build_command(
         "--port": profile.server.port,
         "--dtype": profile.model.dtype,
         "--context-length": profile.limits.context_length,
-        "--mem-fraction-static": profile.limits.mem_fraction_static,
+        "--mem-fraction-static": _memory_fraction(profile, encoder),
         "--max-total-tokens": profile.limits.max_total_tokens,
         "--max-running-requests": profile.limits.max_running_requests,
         "--chunked-prefill-size": -1 if encoder else profile.limits.chunked_prefill_size,
@@ -91,6 +93,18 @@ def build_command(
         elif value is not None and value is not False:
             argv += [flag, str(value)]
     return Command(tuple(argv), _environment(profile, stand_in, inherited))
+
+
+def _memory_fraction(profile: Profile, encoder: bool) -> float | None:
+    """Return the share of memory to give SGLang; None leaves it to SGLang.
+
+    Its default reserves 1.5 MB for each token of a prefill chunk, and 16384 tokens where
+    chunked prefill is off: more than 24 GB, so that the share goes below zero on a small
+    machine (srt/arg_groups/memory_hook.py; seen on a CPU with 25 GB).
+    """
+    if profile.limits.mem_fraction_static is None and encoder:
+        return ENCODER_MEMORY_FRACTION
+    return profile.limits.mem_fraction_static
 
 
 def _environment(

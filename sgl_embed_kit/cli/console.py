@@ -1,0 +1,99 @@
+"""How the commands show their work: steps with their time, on a terminal or in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import click
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from sgl_embed_kit.launch.server import RunningServer
+
+LABEL_WIDTH = 28
+
+
+class Steps:
+    """Shows one step after the other on stderr, each with the time it took.
+
+    A terminal shows a live line with a spinner and the elapsed time; anything else
+    gets the label when the step begins and the seconds when it ends, on one line.
+    """
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._live: Progress | None = None
+        self._label: str | None = None
+        self._began = 0.0
+
+    def begin(self, label: str) -> None:
+        """End the step that runs, if any, and begin another one."""
+        self.end()
+        self._label, self._began = label, time.monotonic()
+        if self._console.is_terminal:
+            self._live = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                TimeElapsedColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._live.add_task(label)
+            self._live.start()
+        else:
+            click.echo(f"  {label:<{LABEL_WIDTH}}", nl=False, err=True)
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        """End the step that runs, and show its time."""
+        if self._label is None:
+            return
+        seconds = f"{time.monotonic() - self._began:6.1f} s"
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+            click.echo(f"  {self._label:<{LABEL_WIDTH}}{seconds}", err=True)
+        else:
+            click.echo(seconds, err=True)
+        self._label = None
+
+    def stop(self) -> None:
+        """Leave the step that runs unfinished, with the cursor on a new line."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        if self._label is not None:
+            click.echo("" if not self._console.is_terminal else f"  {self._label}", err=True)
+            self._label = None
+
+
+@contextmanager
+def steps() -> Iterator[Steps]:
+    """Yield `Steps`, and leave a clean line behind however the block ends."""
+    shown = Steps()
+    try:
+        yield shown
+        shown.end()
+    finally:
+        shown.stop()
+
+
+def wait_for_stop_signal(server: RunningServer) -> None:
+    """Wait until somebody asks to stop; raises ServerDiedError if the server ends first."""
+    with suppress(KeyboardInterrupt):
+        server.wait()
+
+
+def stop(server: RunningServer) -> None:
+    """Stop the server, as a step of its own: SGLang takes up to five seconds for it."""
+    with steps() as shown:
+        shown.begin("Stopping")
+        server.stop()
+
+
+def heading(text: str) -> None:
+    """Show the heading of a part of the output, on stderr with the progress."""
+    click.echo(f"\n{click.style(text, bold=True)}", err=True)

@@ -1,0 +1,38 @@
+"""`sgl-embed doctor`: run the checks that `launch` runs, and start nothing."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from sgl_embed_kit.doctor import Subject, run_checks
+from sgl_embed_kit.doctor.checks import CHECKS
+from sgl_embed_kit.doctor.report import as_json, as_text
+from sgl_embed_kit.errors import ExitCode
+from sgl_embed_kit.launch.quickstart import local_profile
+from sgl_embed_kit.machine import RealMachine
+from sgl_embed_kit.profile import load_profile
+from sgl_embed_kit.sglang.installed import find_installed
+
+
+@click.command()
+@click.argument("profile", required=False)
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+def command(profile: str | None, form: str) -> ExitCode:
+    """Say before the wait what would go wrong after it.
+
+    PROFILE is a file or the name of a bundled profile; without it, the checks look at
+    what quickstart would serve here without a model hub. Exit code 1 if a check fails.
+    """
+    machine = RealMachine()
+    chosen = load_profile(profile) if profile else local_profile(machine)
+    subject = Subject.of(chosen, find_installed(), machine)
+    report = run_checks(subject, CHECKS)
+    if form == "json":
+        click.echo(json.dumps(as_json(report, subject), indent=2))
+    else:
+        click.echo(as_text(report))
+    return ExitCode.FAILED if report.failures else ExitCode.OK
