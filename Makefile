@@ -1,0 +1,47 @@
+# The verbs of this project. Everything else is in CONTRIBUTING.md.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help quickstart test test-fast lint format lock clean
+
+help:
+	@echo "make quickstart   a real SGLang server and real vectors (ARGS=--once stops it)"
+	@echo "make test         all tests, against a real server on the CPU"
+	@echo "make test-fast    the tests that need no server"
+	@echo "make lint         ruff, mypy, import-linter, yamllint"
+	@echo "make format       ruff's formatting and its safe fixes"
+	@echo "make lock         the pinned versions in constraints/, anew"
+	@echo "make clean        remove .venv and what the tools cached"
+
+quickstart:
+	@$(PYTHON) tools/bootstrap.py server
+	@$(BIN)/sgl-embed quickstart $(ARGS)
+
+test:
+	@$(PYTHON) tools/bootstrap.py server dev
+	@$(BIN)/pytest -m "not gpu and not cluster and not long" $(ARGS)
+
+test-fast:
+	@$(PYTHON) tools/bootstrap.py dev
+	@$(BIN)/pytest -m "not server and not gpu and not cluster and not long" $(ARGS)
+
+lint:
+	@$(PYTHON) tools/bootstrap.py dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/yamllint --strict .
+
+format:
+	@$(PYTHON) tools/bootstrap.py dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock:
+	@$(PYTHON) tools/bootstrap.py dev
+	@$(PYTHON) tools/lock.py $(BIN)/uv
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
