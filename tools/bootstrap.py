@@ -94,8 +94,8 @@ def check_platform(sets: List[str]) -> None:
 def check_venv_module() -> None:
     """Debian and Ubuntu ship Python without what makes virtual environments."""
     try:
-        import ensurepip  # noqa: F401, PLC0415
-        import venv  # noqa: F401, PLC0415
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
     except ImportError:
         version = "{}.{}".format(*sys.version_info[:2])
         raise CannotInstallError(
@@ -116,8 +116,8 @@ def check_disk(sets: List[str]) -> None:
     }
     needed: Dict[int, float] = {}
     where: Dict[int, Path] = {}
-    for name, place in places.items():
-        place = existing(place)
+    for name, named in places.items():
+        place = existing(named)
         disk = place.stat().st_dev
         needed[disk] = needed.get(disk, 0.0) + sizes[name]
         where.setdefault(disk, place)
@@ -224,7 +224,8 @@ class Progress:
 
     def see(self, line: str) -> None:
         """Read a line of pip's output."""
-        found = re.match(r"Collecting ([\w.-]+)", line)
+        # "Processing" is what pip says of a wheel that lies in a local folder.
+        found = re.match(r"(?:Collecting |Processing \S*/)([A-Za-z0-9_.]+)", line)
         if found:
             self.seen += 1
             self.now = found.group(1)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TextIO
 
 import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from sgl_embed_kit.doctor import Report
+from sgl_embed_kit.doctor.report import as_text
 from sgl_embed_kit.launch.server import RunningServer
 
 LABEL_WIDTH = 28
@@ -96,4 +100,15 @@ def stop(server: RunningServer) -> None:
 
 def heading(text: str) -> None:
     """Show the heading of a part of the output, on stderr with the progress."""
-    click.echo(f"\n{click.style(text, bold=True)}", err=True)
+    styled = click.style(text, bold=True) if wants_colour(sys.stderr) else text
+    click.echo(f"\n{styled}", err=True)
+
+
+def show_report(report: Report, stream: TextIO) -> None:
+    """Show the results of checks on stdout or stderr."""
+    click.echo(as_text(report, colour=wants_colour(stream)), file=stream)
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Say whether a stream is a terminal whose user did not set NO_COLOR."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import click
 
+from sgl_embed_kit.cli.console import show_report
 from sgl_embed_kit.doctor import Subject, run_checks
 from sgl_embed_kit.doctor.checks import CHECKS
-from sgl_embed_kit.doctor.report import as_json, as_text
+from sgl_embed_kit.doctor.report import as_json
 from sgl_embed_kit.errors import ExitCode
 from sgl_embed_kit.launch.quickstart import local_profile
 from sgl_embed_kit.machine import RealMachine
@@ -34,5 +36,5 @@ def command(profile: str | None, form: str) -> ExitCode:
     if form == "json":
         click.echo(json.dumps(as_json(report, subject), indent=2))
     else:
-        click.echo(as_text(report))
+        show_report(report, sys.stdout)
     return ExitCode.FAILED if report.failures else ExitCode.OK

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import click
 
-from sgl_embed_kit.cli.console import Steps, steps, stop
+from sgl_embed_kit.cli.console import Steps, show_report, steps, stop
 from sgl_embed_kit.doctor import Subject, run_checks
 from sgl_embed_kit.doctor.checks import CHECKS
-from sgl_embed_kit.doctor.report import as_text
 from sgl_embed_kit.errors import ExitCode
 from sgl_embed_kit.launch.server import Ready, running_server
 from sgl_embed_kit.launch.signals import stop_signals_interrupt
@@ -67,7 +67,7 @@ def preflight(subject: Subject) -> bool:
     """Run the checks and show what is not right; say whether a start makes sense."""
     report = run_checks(subject, CHECKS)
     if not report.is_clean:
-        click.echo(as_text(report.without_ok()), err=True)
+        show_report(report.without_ok(), sys.stderr)
     return not report.failures
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -50,7 +50,7 @@ def cli(debug: bool) -> None:
     del debug  # read from the command line in main(), also when parsing fails
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _show(error: KitError) -> None:
-    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     head = click.style("error:", fg="red", bold=True) if colour else "error:"
     click.echo(f"{head} {error.what}", err=True)
     first, *more = error.why.splitlines() or [""]
@@ -93,3 +93,7 @@ def _show(error: KitError) -> None:
         click.echo(f"        {line}", err=True)
     if error.cure:
         click.echo(f"  cure: {error.cure}", err=True)
+
+
+if __name__ == "__main__":
+    main()

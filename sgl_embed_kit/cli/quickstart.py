@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from rich.cells import cell_len
 
 from sgl_embed_kit import __version__
-from sgl_embed_kit.cli.console import heading, steps, stop, wait_for_stop_signal
+from sgl_embed_kit.cli.console import heading, show_report, steps, stop, wait_for_stop_signal
 from sgl_embed_kit.client import EmbeddingClient
 from sgl_embed_kit.doctor import Subject, run_checks
 from sgl_embed_kit.doctor.checks import CHECKS
-from sgl_embed_kit.doctor.report import as_text
 from sgl_embed_kit.errors import ExitCode
 from sgl_embed_kit.launch.quickstart import Choice, bring_model, choose_model
 from sgl_embed_kit.launch.server import Ready, running_server
@@ -52,7 +51,7 @@ def _quickstart(once: bool, model: str | None, port: int | None) -> ExitCode:
 
     heading("Checks")
     report = run_checks(Subject.of(choice.profile, installed, machine), CHECKS)
-    click.echo(as_text(report), err=True)
+    show_report(report, sys.stderr)
     if report.failures:
         return ExitCode.FAILED
 

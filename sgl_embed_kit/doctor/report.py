@@ -24,9 +24,9 @@ _COLOURS = {
 }
 
 
-def as_text(report: Report) -> str:
+def as_text(report: Report, *, colour: bool = False) -> str:
     """Return the report as lines of at most 80 columns, cures excepted."""
-    return "\n".join(line for result in report.results for line in _lines(result))
+    return "\n".join(line for result in report.results for line in _lines(result, colour))
 
 
 def as_json(report: Report, subject: Subject) -> dict[str, Any]:
@@ -59,9 +59,11 @@ def as_json(report: Report, subject: Subject) -> dict[str, Any]:
     }
 
 
-def _lines(result: Result) -> list[str]:
+def _lines(result: Result, colour: bool) -> list[str]:
     finding, indent = result.finding, " " * 18
-    status = click.style(f"{finding.status.value:<6}", fg=_COLOURS[finding.status])
+    status = f"{finding.status.value:<6}"
+    if colour:
+        status = click.style(status, fg=_COLOURS[finding.status])
     found = textwrap.wrap(finding.found, COLUMNS - len(indent)) or [""]
     lines = [f"  {status}  {result.check.title:<8}{found[0]}"]
     lines += [f"{indent}{line}" for line in found[1:]]

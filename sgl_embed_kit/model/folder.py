@@ -78,7 +78,7 @@ def read_folder(path: Path) -> ModelFolder:
 def _config(path: Path) -> dict[str, Any]:
     file = path / "config.json"
     if not file.is_file():
-        inner = [child for child in path.iterdir() if (child / "config.json").is_file()]
+        inner = [child.parent for child in path.glob("*/*.safetensors")]
         raise KitError(
             f"{path} is not a model folder.",
             why="It has no config.json."

@@ -89,7 +89,7 @@ Place = tuple[str | int, ...]
 def _parse(path: Path, raw: bytes) -> tuple[dict[str, Any], dict[Place, tuple[int, int]]]:
     """Return the YAML's content and, for every key in it, its line and column from 1."""
     try:
-        root = yaml.compose(raw.decode("utf-8"), Loader=yaml.SafeLoader)
+        root = yaml.compose(raw.decode("utf-8"), Loader=_NoAliases)
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)
@@ -115,25 +115,30 @@ def _parse(path: Path, raw: bytes) -> tuple[dict[str, Any], dict[Place, tuple[in
     return data, reader.positions
 
 
+class _NoAliases(yaml.SafeLoader):
+    """Refuses aliases, so that a small file cannot unfold into a huge one."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            alias: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(
+                problem="anchors and aliases are not allowed in a profile",
+                problem_mark=alias.start_mark,
+            )
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
+
+
 class _Reader:
     """Turns YAML nodes into plain values and remembers where each of them stood."""
 
     def __init__(self) -> None:
         self.positions: dict[Place, tuple[int, int]] = {}
         self.problems: list[Problem] = []
-        self._seen: set[int] = set()
         self._constructor = yaml.constructor.SafeConstructor()
 
     def value(self, node: yaml.Node, place: Place) -> Any:
-        """Return the plain value of a node.
-
-        A node met twice is an alias: refused, so that a small file cannot unfold into
-        a huge one.
-        """
-        if id(node) in self._seen:
-            self._problem(node, "anchors and aliases are not allowed in a profile")
-            return None
-        self._seen.add(id(node))
+        """Return the plain value of a node."""
         self.positions.setdefault(place, _start(node))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place)

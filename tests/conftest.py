@@ -1,0 +1,144 @@
+"""What all tests share: folders of their own, free ports, and the real servers.
+
+Real servers are started once a session: MiniLM through the command line, as a user
+starts it, and the tiny Qwen3 through the library.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sgl_embed_kit.doctor import Subject
+from sgl_embed_kit.launch.server import Ready, running_server
+from sgl_embed_kit.machine import RealMachine
+from sgl_embed_kit.profile import load_profile
+from sgl_embed_kit.sglang.installed import find_installed
+
+ROOT = Path(__file__).parent.parent
+START_LIMIT = 300
+OUR_VARIABLES = ("SGL_EMBED_CACHE", "SGL_EMBED_STATE", "HF_ENDPOINT", "SGLANG_USE_MODELSCOPE")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure under CI: there, nothing may be missing."""
+    report = yield
+    if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped under CI: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep cache and logs of all tests, and of what they start, out of the user's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in OUR_VARIABLES:
+            patch.delenv(name, raising=False)
+        patch.setenv("SGL_EMBED_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("SGL_EMBED_STATE", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("NO_COLOR", "1")
+        yield
+
+
+def free_port() -> int:
+    """Return a port on 127.0.0.1 that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def sgl_embed(*arguments: str) -> list[str]:
+    """Return the argv that runs the command line of this environment."""
+    return [sys.executable, "-m", "sgl_embed_kit.cli.main", *arguments]
+
+
+def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run `sgl-embed` with the arguments and return what came of it."""
+    return subprocess.run(
+        sgl_embed(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=START_LIMIT,
+        check=False,
+        env={**os.environ, **env},
+    )
+
+
+def processes_with(mark: str) -> list[psutil.Process]:
+    """Return the living processes that carry `mark` in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if mark in process.environ().values() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A server that `sgl-embed launch` serves: its address and what was printed."""
+
+    url: str
+    model: str
+    profile: Path
+    stdout: str
+
+
+@pytest.fixture(scope="session")
+def minilm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    """all-MiniLM-L6-v2, started as a user starts it, and stopped by Ctrl-C."""
+    port = free_port()
+    profile = tmp_path_factory.mktemp("profile") / "minilm-cpu.yaml"
+    shipped = (ROOT / "profiles" / "minilm-cpu.yaml").read_text(encoding="utf-8")
+    profile.write_text(f"{shipped}server:\n  port: {port}\n", encoding="utf-8")
+    mark = f"minilm-{port}"
+    process = subprocess.Popen(
+        sgl_embed("launch", str(profile)),
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "SGL_EMBED_TEST": mark},
+    )
+    assert process.stdout is not None
+    killer = threading.Timer(START_LIMIT, process.kill)
+    killer.start()
+    try:
+        printed = []
+        for line in process.stdout:
+            printed.append(line)
+            if line.startswith("  stop"):
+                break
+        else:
+            pytest.fail(f"sgl-embed launch ended with {process.wait()} before it was ready")
+        killer.cancel()
+        yield Launched(f"http://127.0.0.1:{port}", "all-minilm-l6-v2", profile, "".join(printed))
+    finally:
+        killer.cancel()
+        process.send_signal(signal.SIGINT)
+        status = process.wait(60)
+    assert status == 0, "launch ends with 0 when it is asked to stop"
+    assert processes_with(mark) == []
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen() -> Iterator[Ready]:
+    """The tiny random Qwen3, started through the library."""
+    profile = load_profile("tiny-cpu").with_server(port=free_port())
+    subject = Subject.of(profile, find_installed(), RealMachine())
+    subject.source.make()
+    with running_server(subject) as server:
+        yield server.wait_until_ready(lambda _label: None)

@@ -1,0 +1,196 @@
+"""Every check: a case where it passes, and each case where it does not."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sgl_embed_kit.doctor import Subject, run_checks
+from sgl_embed_kit.doctor.checks import CHECKS
+from sgl_embed_kit.doctor.engine import Finding, Status
+from sgl_embed_kit.machine import Gpu, PortUse
+from sgl_embed_kit.model.source import locate
+from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
+from sgl_embed_kit.profile import Profile
+from sgl_embed_kit.sglang.installed import Installed
+from tests.machines import H200, FakeMachine
+
+SGLANG = Installed("0.5.23", Path("/bin/sglang"), kernels="no driver", sees_guard=True)
+BY_ID = {check.id: check for check in CHECKS}
+
+
+def find(
+    check: str,
+    machine: FakeMachine | None = None,
+    *,
+    installed: Installed | None = SGLANG,
+    **sections: dict[str, Any],
+) -> Finding:
+    """Run one check on a profile for the CPU, with these sections in place of its own."""
+    content = {"model": {"path": "tiny:"}, "hardware": {"device": "cpu"}, **sections}
+    profile = Profile.model_validate(content)
+    subject = Subject(profile, locate(profile.model.path), installed, machine or FakeMachine())
+    return BY_ID[check].look(subject)
+
+
+def test_a_healthy_machine_gets_only_ok(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SGL_EMBED_CACHE", str(tmp_path))
+    profile = Profile.model_validate({"model": {"path": "tiny:"}, "hardware": {"device": "cpu"}})
+    report = run_checks(Subject.of(profile, SGLANG, FakeMachine()), CHECKS)
+    assert [result.finding.status for result in report.results] == [Status.OK] * len(CHECKS)
+
+
+def test_ids_and_names_are_unique() -> None:
+    assert len(BY_ID) == len({check.name for check in CHECKS}) == len(CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("check", "options", "status", "text"),
+    [
+        ("SGE-PY-001", {"machine": FakeMachine(version=(3, 10, 9))}, Status.ERROR, "3.10.9"),
+        ("SGE-PY-001", {"machine": FakeMachine(system="darwin arm64")}, Status.ERROR, "darwin"),
+        ("SGE-PKG-001", {"installed": None}, Status.ERROR, "not installed"),
+        (
+            "SGE-PKG-001",
+            {"installed": dataclasses.replace(SGLANG, version="0.5.22")},
+            Status.ERROR,
+            "0.5.22",
+        ),
+        (
+            "SGE-PKG-001",
+            {"installed": dataclasses.replace(SGLANG, version="0.6.0")},
+            Status.WARN,
+            "newer than what was tested",
+        ),
+        (
+            "SGE-PKG-001",
+            {"installed": dataclasses.replace(SGLANG, command=None)},
+            Status.ERROR,
+            "without its command",
+        ),
+        ("SGE-ENG-001", {}, Status.OK, "stand-in for sgl_kernel"),
+        (
+            "SGE-ENG-001",
+            {"installed": dataclasses.replace(SGLANG, kernels="")},
+            Status.OK,
+            "with the installed sgl_kernel",
+        ),
+        (
+            "SGE-ENG-001",
+            {"machine": FakeMachine(devices=(H200,))},
+            Status.ERROR,
+            "sgl_kernel cannot be loaded (no driver)",
+        ),
+        ("SGE-ENG-001", {"hardware": {"device": "cuda"}}, Status.ERROR, "no NVIDIA GPU"),
+        (
+            "SGE-ENG-001",
+            {"hardware": {"device": "cuda"}, "machine": FakeMachine(devices=(H200,))},
+            Status.OK,
+            "GPU: NVIDIA H200",
+        ),
+        (
+            "SGE-ENG-001",
+            {"hardware": {"device": "cuda", "gpu": "A10"}, "machine": FakeMachine(devices=(H200,))},
+            Status.WARN,
+            "GPU: NVIDIA H200",
+        ),
+        (
+            "SGE-ENG-001",
+            {
+                "hardware": {"device": "cuda", "gpu": "A10"},
+                "machine": FakeMachine(devices=(Gpu("NVIDIA A10", 1, 1),)),
+            },
+            Status.OK,
+            "GPU: NVIDIA A10",
+        ),
+        ("SGE-GRD-001", {"guard": {"enabled": False}}, Status.WARN, "switched off"),
+        ("SGE-GRD-001", {"installed": None}, Status.SKIP, "not installed"),
+        (
+            "SGE-GRD-001",
+            {"installed": dataclasses.replace(SGLANG, sees_guard=False)},
+            Status.ERROR,
+            "does not find the guard",
+        ),
+        (
+            "SGE-NET-001",
+            {"machine": FakeMachine(taken={30000: PortUse("in use", 7, "nginx")})},
+            Status.ERROR,
+            "nginx (pid 7) listens there",
+        ),
+        (
+            "SGE-NET-001",
+            {"machine": FakeMachine(taken={30000: PortUse("Permission denied")})},
+            Status.ERROR,
+            "Permission denied",
+        ),
+        ("SGE-DISK-001", {"machine": FakeMachine(disk=50_000_000)}, Status.ERROR, "0.1 GB free"),
+        ("SGE-MEM-001", {"machine": FakeMachine(memory=2_000_000_000)}, Status.ERROR, "2.0 GB of"),
+        ("SGE-MOD-001", {"model": {"path": "org/model"}}, Status.OK, "from the hub"),
+    ],
+)
+def test_each_finding(check: str, options: dict[str, Any], status: Status, text: str) -> None:
+    finding = find(check, **options)
+    assert finding.status is status
+    assert text in finding.found
+    if status in {Status.ERROR, Status.WARN}:
+        assert finding.needed
+        assert finding.fix
+
+
+def test_the_next_free_port_is_proposed() -> None:
+    taken = {port: PortUse("in use") for port in (30000, 30001, 30002)}
+    assert "quickstart --port 30003" in find("SGE-NET-001", FakeMachine(taken=taken)).fix
+
+
+def test_a_port_at_the_very_end_has_no_next_one() -> None:
+    machine = FakeMachine(taken={65535: PortUse("in use")})
+    assert find("SGE-NET-001", machine, server={"port": 65535}).status is Status.ERROR
+
+
+def test_memory_counts_weights_and_pool_of_a_model_that_is_here(tmp_path: Path) -> None:
+    make_tiny_model(tmp_path / "m", TinyModel())
+    model, limits = {"path": str(tmp_path / "m")}, {"max_total_tokens": 20_000_000}
+    # 2 x 2 layers x 2 heads x 32 x 2 bytes = 512 bytes a token: 10.2 GB of pool.
+    enough = find("SGE-MEM-001", FakeMachine(memory=14_000_000_000), model=model, limits=limits)
+    short = find("SGE-MEM-001", FakeMachine(memory=13_000_000_000), model=model, limits=limits)
+    assert (enough.status, short.status) == (Status.OK, Status.ERROR)
+    assert "13.2 GB needed for SGLang, weights and KV pool" in short.found
+
+
+def test_a_broken_model_folder_is_named_with_its_cure(tmp_path: Path) -> None:
+    finding = find("SGE-MOD-001", model={"path": str(tmp_path)})
+    assert finding.status is Status.ERROR
+    assert "no config.json" in finding.found
+    assert finding.fix
+
+
+def _bert(folder: Path, pooling: str) -> dict[str, str]:
+    """Write the least of a BERT folder that declares a pooling."""
+    make_tiny_model(folder, TinyModel(hidden_size=64, layers=1))
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace("Qwen3ForCausalLM", "BertModel"))
+    (folder / "1_Pooling" / "config.json").write_text(f'{{"pooling_mode": "{pooling}"}}')
+    return {"path": str(folder)}
+
+
+def test_mean_pooling_needs_the_guard(tmp_path: Path) -> None:
+    model = _bert(tmp_path / "m", "mean")
+    assert find("SGE-MOD-001", model=model).status is Status.OK
+    without = find("SGE-MOD-001", model=model, guard={"enabled": False})
+    assert without.status is Status.ERROR
+    assert "declares mean pooling, SGLang would pool by cls" in without.found
+    assert "guard.enabled: true" in without.fix
+
+
+def test_cls_pooling_needs_no_guard(tmp_path: Path) -> None:
+    model = _bert(tmp_path / "m", "cls")
+    assert find("SGE-MOD-001", model=model, guard={"enabled": False}).status is Status.OK
+
+
+def test_a_decoder_that_declares_mean_pooling_is_refused(tmp_path: Path) -> None:
+    make_tiny_model(tmp_path / "m", TinyModel(hidden_size=64, layers=1))
+    (tmp_path / "m" / "1_Pooling" / "config.json").write_text('{"pooling_mode": "mean"}')
+    finding = find("SGE-MOD-001", model={"path": str(tmp_path / "m")})
+    assert finding.status is Status.ERROR
+    assert "SGLang would pool by last" in finding.found

@@ -1,0 +1,70 @@
+"""The real machine: what can be asked on any."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from sgl_embed_kit.machine import RealMachine
+
+
+def test_a_port_that_is_listened_on_is_in_use_and_its_holder_known() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        use = RealMachine().port_use("127.0.0.1", listening.getsockname()[1])
+    assert use is not None
+    assert use.pid == os.getpid()
+    assert use.command
+
+
+def test_a_free_port_is_free_and_left_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    machine = RealMachine()
+    assert machine.port_use("127.0.0.1", port) is None
+    assert machine.port_use("127.0.0.1", port) is None
+
+
+def test_a_port_with_connections_in_time_wait_is_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        client = socket.create_connection(("127.0.0.1", port))
+        served, _ = listening.accept()
+        served.close()  # the listening side closes first, so that it keeps TIME_WAIT
+        client.close()
+    assert RealMachine().port_use("127.0.0.1", port) is None
+
+
+def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
+    use = RealMachine().port_use("192.0.2.1", 30000)
+    assert use is not None
+    assert use.pid is None
+
+
+def test_disk_space_is_that_of_the_nearest_folder_that_exists(tmp_path: Path) -> None:
+    machine = RealMachine()
+    assert machine.disk_free(tmp_path / "not" / "there") == pytest.approx(
+        machine.disk_free(tmp_path), rel=0.1
+    )
+
+
+def test_what_it_is_and_has() -> None:
+    machine = RealMachine()
+    assert machine.platform().split()[0] == sys.platform
+    assert machine.python() == sys.version_info[:3]
+    assert 1 <= machine.cpus() <= 4096
+    assert 10**8 < machine.memory_available() < 10**14
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_hidden_gpus_are_not_counted(monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert RealMachine().gpus() == ()
+
+
+@pytest.mark.gpu
+def test_a_gpu_says_its_name_and_memory() -> None:
+    (gpu, *_) = RealMachine().gpus()
+    assert gpu.name.startswith(("NVIDIA", "Tesla"))
+    assert 0 < gpu.memory_free <= gpu.memory_total

@@ -1,0 +1,43 @@
+"""A machine that says what a test wants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sgl_embed_kit.machine import Gpu, PortUse
+
+H200 = Gpu("NVIDIA H200", 150_754_820_096, 150_000_000_000)
+
+
+@dataclass
+class FakeMachine:
+    """A healthy Linux machine without a GPU, unless told otherwise."""
+
+    system: str = "linux x86_64"
+    version: tuple[int, int, int] = (3, 12, 1)
+    memory: int = 64_000_000_000
+    disk: int = 500_000_000_000
+    devices: tuple[Gpu, ...] = ()
+    taken: dict[int, PortUse] = field(default_factory=dict)
+
+    def platform(self) -> str:
+        return self.system
+
+    def python(self) -> tuple[int, int, int]:
+        return self.version
+
+    def cpus(self) -> int:
+        return 8
+
+    def memory_available(self) -> int:
+        return self.memory
+
+    def disk_free(self, path: Path) -> int:
+        return self.disk
+
+    def gpus(self) -> tuple[Gpu, ...]:
+        return self.devices
+
+    def port_use(self, host: str, port: int) -> PortUse | None:
+        return self.taken.get(port)
