@@ -31,9 +31,9 @@ from sgl_embed_kit.sglang.installed import find_installed
     help="How --dry-run prints the command.",
 )
 def command(profile: str, dry_run: bool, form: str) -> ExitCode:
-    """Start the server that PROFILE describes, and serve until Ctrl-C.
+    """Start the server that a profile describes.
 
-    PROFILE is a file or the name of a bundled profile.
+    PROFILE is a file or the name of a bundled profile. The server serves until Ctrl-C.
     """
     subject = Subject.of(load_profile(profile), find_installed(), RealMachine())
     if dry_run:

@@ -123,7 +123,7 @@ class _NoAliases(yaml.SafeLoader):
             alias: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(
                 problem="anchors and aliases are not allowed in a profile",
-                problem_mark=alias.start_mark,
+                problem_mark=alias.start_mark,  # type: ignore[arg-type]
             )
         node: yaml.Node | None = super().compose_node(parent, index)
         return node

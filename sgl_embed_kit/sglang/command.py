@@ -85,6 +85,8 @@ def build_command(
         ),
         "--device": profile.hardware.device,
         "--attention-backend": "torch_native" if stand_in else None,
+        # An idle scheduler polls without a pause: a whole core of 2 to 16, for nothing.
+        "--sleep-on-idle": profile.hardware.device == "cpu",
     }
     argv = ["sglang", "serve"]
     for flag, value in flags.items():

@@ -81,6 +81,11 @@ def test_the_cpu_engine_is_put_on_the_path_of_the_server_only() -> None:
     assert value(built, "--attention-backend") == "torch_native"
 
 
+def test_an_idle_server_on_the_cpu_does_not_burn_a_core() -> None:
+    assert "--sleep-on-idle" in command("tiny-cpu").argv
+    assert "--sleep-on-idle" not in command("06b-a10", stand_in=None).argv
+
+
 def test_real_cpu_kernels_need_no_stand_in() -> None:
     built = command(stand_in=None)
     assert "PYTHONPATH" not in built.env

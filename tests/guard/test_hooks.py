@@ -1,4 +1,4 @@
-"""What the guard does to encoders, against SGLang's own classes, without a server."""
+"""What the guard's hooks do to SGLang's own classes, without a server."""
 
 import json
 import subprocess
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sgl_embed_kit.cpu_engine import OVERLAY
+from sgl_embed_kit.guard.generation import REASON
 from sgl_embed_kit.sglang.installed import find_installed
 
 pytestmark = pytest.mark.skipif(
@@ -23,7 +24,8 @@ from types import SimpleNamespace
 from sglang.srt import runtime_context
 from sglang.srt.configs.embedding_model_spec import resolve_embedding_model_spec
 from sglang.srt.layers.pooler import Pooler, PoolingType
-from sgl_embed_kit.guard import encoder
+from sglang.srt.managers.io_struct import EmbeddingReqInput, GenerateReqInput
+from sgl_embed_kit.guard import encoder, generation
 
 def pooling(folder):
     runtime_context.get_model = lambda: SimpleNamespace(
@@ -41,7 +43,17 @@ def safe(architecture):
     spec = encoder.switch_off_unsafe_caches(spec, [architecture])
     return [spec.safe_disable_radix_cache, spec.safe_disable_chunked_prefill]
 
+def refused(request, manager_generates):
+    manager = SimpleNamespace(is_generation=manager_generates)
+    try:
+        generation._refuse_generation(manager, request, None)
+    except ValueError as error:
+        return str(error)
+    return None
+
+chat, embedding = GenerateReqInput(text="Hello"), EmbeddingReqInput(text="Hello")
 print(json.dumps({
+    "refused": [refused(chat, False), refused(embedding, False), refused(chat, True)],
     "pooling": [pooling(folder) for folder in sys.argv[1:]],
     "caches off": {
         name: safe(name) for name in ("BertModel", "XLMRobertaModel", "Qwen3ForCausalLM")},
@@ -102,3 +114,8 @@ def test_unsafe_caches_are_marked_for_encoders_and_only_for_them(outcome: dict[s
         "XLMRobertaModel": [True, True],
         "Qwen3ForCausalLM": [False, False],
     }
+
+
+@pytest.mark.server
+def test_only_generation_on_an_embedding_server_is_refused(outcome: dict[str, Any]) -> None:
+    assert outcome["refused"] == [REASON, None, None]
