@@ -130,6 +130,7 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
         killer.cancel()
         process.send_signal(signal.SIGINT)
         status = process.wait(60)
+        process.stdout.close()
     assert status == 0, "launch ends with 0 when it is asked to stop"
     assert processes_with(mark) == []
 

@@ -41,3 +41,7 @@ class FakeMachine:
 
     def port_use(self, host: str, port: int) -> PortUse | None:
         return self.taken.get(port)
+
+
+UNREACHABLE = "http://127.0.0.1:9"
+"""An address that refuses connections: the discard port, which nothing serves here."""
