@@ -96,7 +96,7 @@ class Launched:
     url: str
     model: str
     profile: Path
-    stdout: str
+    printed: str
 
 
 @pytest.fixture(scope="session")
@@ -110,6 +110,7 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     process = subprocess.Popen(
         sgl_embed("launch", str(profile)),
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "SGL_EMBED_TEST": mark},
     )

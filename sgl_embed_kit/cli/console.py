@@ -31,13 +31,21 @@ class Steps:
         self._console = Console(stderr=True, highlight=False)
         self._live: Progress | None = None
         self._label: str | None = None
+        self._half_line = False
         self._began = 0.0
 
-    def begin(self, label: str) -> None:
-        """End the step that runs, if any, and begin another one."""
+    def begin(self, label: str, *, shows_progress: bool = False) -> None:
+        """End the step that runs, if any, and begin another one.
+
+        Args:
+            label: What the step does.
+            shows_progress: Whether it writes to the terminal itself while it runs.
+        """
         self.end()
         self._label, self._began = label, time.monotonic()
-        if self._console.is_terminal:
+        if shows_progress:
+            click.echo(f"  {label}:", err=True)
+        elif self._console.is_terminal:
             self._live = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
@@ -48,6 +56,7 @@ class Steps:
             self._live.add_task(label)
             self._live.start()
         else:
+            self._half_line = True
             click.echo(f"  {label:<{LABEL_WIDTH}}", nl=False, err=True)
             sys.stderr.flush()
 
@@ -56,22 +65,28 @@ class Steps:
         if self._label is None:
             return
         seconds = f"{time.monotonic() - self._began:6.1f} s"
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-            click.echo(f"  {self._label:<{LABEL_WIDTH}}{seconds}", err=True)
-        else:
+        if self._half_line:
             click.echo(seconds, err=True)
-        self._label = None
+        else:
+            self._stop_live()
+            click.echo(f"  {self._label:<{LABEL_WIDTH}}{seconds}", err=True)
+        self._label, self._half_line = None, False
 
     def stop(self) -> None:
         """Leave the step that runs unfinished, with the cursor on a new line."""
+        if self._label is None:
+            return
+        if self._half_line:
+            click.echo("", err=True)
+        else:
+            self._stop_live()
+            click.echo(f"  {self._label}", err=True)
+        self._label, self._half_line = None, False
+
+    def _stop_live(self) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
-        if self._label is not None:
-            click.echo("" if not self._console.is_terminal else f"  {self._label}", err=True)
-            self._label = None
 
 
 @contextmanager

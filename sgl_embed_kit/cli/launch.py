@@ -73,8 +73,9 @@ def preflight(subject: Subject) -> bool:
 
 def bring_files(subject: Subject, shown: Steps) -> None:
     """Bring the model's files here, with progress if that takes a while."""
-    shown.begin("Bringing the model")
-    subject.source.make(subject.profile.model.revision)
+    source = subject.source
+    shown.begin("Bringing the model", shows_progress=source.shows_progress)
+    source.make(subject.profile.model.revision)
 
 
 def serve(subject: Subject) -> None:

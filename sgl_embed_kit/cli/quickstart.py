@@ -50,14 +50,15 @@ def _quickstart(once: bool, model: str | None, port: int | None) -> ExitCode:
     _show_choice(choice)
 
     heading("Checks")
-    report = run_checks(Subject.of(choice.profile, installed, machine), CHECKS)
+    subject = Subject.of(choice.profile, installed, machine)
+    report = run_checks(subject, CHECKS)
     show_report(report, sys.stderr)
     if report.failures:
         return ExitCode.FAILED
 
     heading("Start")
     with steps() as shown:
-        shown.begin("Bringing the model")
+        shown.begin("Bringing the model", shows_progress=subject.source.shows_progress)
         brought = bring_model(choice)
     if brought.profile.model != choice.profile.model:
         _show_choice(brought)

@@ -156,7 +156,7 @@ def _disk(subject: Subject) -> Finding:
 def _memory(subject: Subject) -> Finding:
     available = subject.machine.memory_available()
     needed, what = _memory_needed(subject)
-    found = f"{gigabytes(available)} of memory available, {gigabytes(needed)} needed for {what}"
+    found = f"{gigabytes(available)} available; {gigabytes(needed)} for {what}"
     if available < needed:
         return Finding(
             Status.ERROR,

@@ -15,7 +15,7 @@ TIME_LIMIT = 3.0
 
 MIRROR_HINT = (
     "export HF_ENDPOINT=https://your-mirror     # of Hugging Face",
-    "export SGLANG_USE_MODELSCOPE=1               # or ModelScope",
+    "export SGLANG_USE_MODELSCOPE=1             # or ModelScope",
 )
 """How to get at the models where the hub is out of reach."""
 

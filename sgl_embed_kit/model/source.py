@@ -58,6 +58,11 @@ class Source:
         return self.kind in {Kind.DEMO, Kind.TINY} and not Path(self.model_path).is_dir()
 
     @property
+    def shows_progress(self) -> bool:
+        """Whether bringing the model shows progress of its own, as the hub's client does."""
+        return self.kind is Kind.REPO
+
+    @property
     def bytes_needed(self) -> int:
         """Disk space that bringing the model here takes; 0 where it is not known."""
         if self.kind is Kind.REPO:

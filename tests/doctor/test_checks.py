@@ -125,7 +125,12 @@ def test_ids_and_names_are_unique() -> None:
             "Permission denied",
         ),
         ("SGE-DISK-001", {"machine": FakeMachine(disk=50_000_000)}, Status.ERROR, "0.1 GB free"),
-        ("SGE-MEM-001", {"machine": FakeMachine(memory=2_000_000_000)}, Status.ERROR, "2.0 GB of"),
+        (
+            "SGE-MEM-001",
+            {"machine": FakeMachine(memory=2_000_000_000)},
+            Status.ERROR,
+            "2.0 GB available",
+        ),
         ("SGE-MOD-001", {"model": {"path": "org/model"}}, Status.OK, "from the hub"),
     ],
 )
@@ -155,7 +160,7 @@ def test_memory_counts_weights_and_pool_of_a_model_that_is_here(tmp_path: Path) 
     enough = find("SGE-MEM-001", FakeMachine(memory=14_000_000_000), model=model, limits=limits)
     short = find("SGE-MEM-001", FakeMachine(memory=13_000_000_000), model=model, limits=limits)
     assert (enough.status, short.status) == (Status.OK, Status.ERROR)
-    assert "13.2 GB needed for SGLang, weights and KV pool" in short.found
+    assert "13.2 GB for SGLang, weights and KV pool" in short.found
 
 
 def test_a_broken_model_folder_is_named_with_its_cure(tmp_path: Path) -> None:

@@ -106,6 +106,6 @@ def test_one_token_more_than_the_model_was_made_for_is_refused(client: Embedding
 
 
 def test_launch_prints_what_a_user_needs(minilm: Launched) -> None:
-    assert f": {minilm.url}\n" in minilm.stdout
-    assert "model      all-minilm-l6-v2\n" in minilm.stdout
-    assert "dimension  384\n" in minilm.stdout
+    assert f": {minilm.url}\n" in minilm.printed
+    assert "model      all-minilm-l6-v2\n" in minilm.printed
+    assert "dimension  384\n" in minilm.printed
