@@ -61,9 +61,11 @@ def assert_matches(expected: str, printed: str) -> None:
     assert re.fullmatch("".join(lines), shown), f"expected\n{expected}\nprinted\n{shown}"
 
 
-def shell(command: str, cwd: Path, **env: str) -> str:
+def shell(command: str, cwd: Path) -> str:
     """Run a command as a reader would, and return what it prints on either stream."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # These tests may run under make themselves; a reader's make does not.
+    inherited = {k: v for k, v in os.environ.items() if k not in {"MAKEFLAGS", "MAKELEVEL"}}
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=cwd,
@@ -72,7 +74,7 @@ def shell(command: str, cwd: Path, **env: str) -> str:
         text=True,
         timeout=START_LIMIT,
         check=False,
-        env={**os.environ, "PATH": path, "HF_ENDPOINT": UNREACHABLE, **env},
+        env={**inherited, "PATH": path, "HF_ENDPOINT": UNREACHABLE},
     )
     return done.stdout
 

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -102,6 +103,44 @@ def test_with_a_hub_it_downloads_and_serves_the_qwen_repository(tmp_path: Path, 
     assert "1024 dimensions" in done.stdout
     assert "苹果是一种水果" in done.stdout
     assert matrix(done.stdout).shape == (6, 6)
+    assert processes_with(mark) == []
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("stage", ["Choosing a model", "Bringing the model"])
+def test_ctrl_c_while_waiting_for_the_network_leaves_nothing(
+    silent: str, tmp_path: Path, mark: str, stage: str
+) -> None:
+    hub = silent if stage == "Choosing a model" else UNREACHABLE
+    output, cache = tmp_path / "output", tmp_path / "cache"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            sgl_embed("quickstart", "--port", str(free_port())),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={
+                **os.environ,
+                "SGL_EMBED_TEST": mark,
+                "SGL_EMBED_CACHE": str(cache),
+                "HF_ENDPOINT": hub,
+                "PIP_CONFIG_FILE": os.devnull,
+                "PIP_INDEX_URL": silent,
+                "PIP_NO_CACHE_DIR": "1",
+            },
+        )
+    Running(process, output).wait_for(stage)
+    time.sleep(1)  # into the stage
+    process.send_signal(signal.SIGINT)
+    assert process.wait(LIMIT) == 130
+    assert output.read_text().endswith("interrupted\n")
+    assert "Traceback" not in output.read_text()
+    assert [path for path in cache.rglob("*") if path.name != "models"] == []
     assert processes_with(mark) == []
 
 

@@ -1,5 +1,6 @@
 """The stand-in for sgl_kernel."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,8 @@ def _python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 def _driver(folder: Path, init: int, count: int) -> Path:
     """Compile a libcuda.so.1 that reports `count` devices, and return its folder."""
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler; get one with: apt-get install gcc libc6-dev")
     source = folder / "driver.c"
     source.write_text(FAKE_DRIVER.replace("INIT", str(init)).replace("COUNT", str(count)))
     target = folder / "libcuda.so.1"
