@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sgl_embed_kit.sglang.flag_history import HISTORY_FILE, encode_history
 from sgl_embed_kit.sglang.flags import FlagTable, read_flags
-from sgl_embed_kit.sglang.installed import release_of
+from sgl_embed_kit.sglang.versions import release_of
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 from rich.console import Console
@@ -15,7 +15,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sgl_embed_kit.doctor import Report
 from sgl_embed_kit.doctor.report import as_text
-from sgl_embed_kit.launch.server import RunningServer
+
+if TYPE_CHECKING:
+    from sgl_embed_kit.launch.server import RunningServer
 
 LABEL_WIDTH = 28
 

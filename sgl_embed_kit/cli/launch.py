@@ -5,22 +5,29 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sgl_embed_kit.cli.console import Steps, show_report, steps, stop
+from sgl_embed_kit.cli.options import profile_options
 from sgl_embed_kit.doctor import Subject, run_checks
 from sgl_embed_kit.doctor.checks import CHECKS
 from sgl_embed_kit.errors import ExitCode
-from sgl_embed_kit.launch.server import Ready, running_server
+from sgl_embed_kit.launch.profile import read_runnable
 from sgl_embed_kit.launch.signals import stop_signals_interrupt
 from sgl_embed_kit.machine import RealMachine
-from sgl_embed_kit.profile import load_profile
+from sgl_embed_kit.sglang.command import Command
 from sgl_embed_kit.sglang.installed import find_installed
+from sgl_embed_kit.sglang.tables import keep_table
+
+if TYPE_CHECKING:
+    from sgl_embed_kit.launch.server import Ready
 
 
 @click.command()
 @click.argument("profile")
+@profile_options
 @click.option("--dry-run", is_flag=True, help="Print the command and start nothing.")
 @click.option(
     "--format",
@@ -30,15 +37,21 @@ from sgl_embed_kit.sglang.installed import find_installed
     show_default=True,
     help="How --dry-run prints the command.",
 )
-def command(profile: str, dry_run: bool, form: str) -> ExitCode:
+def command(
+    profile: str, settings: tuple[str, ...], allow_unsafe: bool, dry_run: bool, form: str
+) -> ExitCode:
     """Start the server that a profile describes.
 
     PROFILE is a file or the name of a bundled profile. The server serves until Ctrl-C.
     """
-    subject = Subject.of(load_profile(profile), find_installed(), RealMachine())
+    installed = find_installed()
+    loaded = read_runnable(profile, settings, installed, allow_unsafe=allow_unsafe)
+    subject = Subject.of(loaded.profile, installed, RealMachine())
     if dry_run:
-        show_command(subject, form)
+        show_command(subject.command(shown=loaded.shown), form)
         return ExitCode.OK
+    if installed is not None:
+        keep_table(installed)
     with stop_signals_interrupt():
         if not preflight(subject):
             return ExitCode.FAILED
@@ -48,9 +61,8 @@ def command(profile: str, dry_run: bool, form: str) -> ExitCode:
     return ExitCode.OK
 
 
-def show_command(subject: Subject, form: str) -> None:
-    """Print the command of a subject, pasteable or as JSON."""
-    built = subject.command()
+def show_command(built: Command, form: str) -> None:
+    """Print a command, pasteable or as JSON."""
     if form == "json":
         shown = {
             "schema": "sgl-embed.command/1",
@@ -80,6 +92,8 @@ def bring_files(subject: Subject, shown: Steps) -> None:
 
 def serve(subject: Subject) -> None:
     """Run the server until a stop signal comes, at whatever moment of its life."""
+    from sgl_embed_kit.launch.server import running_server  # brings the HTTP client
+
     with running_server(subject) as server:
         try:
             with steps() as shown:

@@ -14,7 +14,9 @@ from sgl_embed_kit.machine import PortUse
 from sgl_embed_kit.model.folder import ModelFolder
 from sgl_embed_kit.model.source import Kind
 from sgl_embed_kit.plan.memory import THREE_PROCESSES, cpu_memory_needed, kv_bytes_per_token
-from sgl_embed_kit.sglang.installed import TESTED_FROM, release_of, tested_range
+from sgl_embed_kit.sglang.flag_history import known_releases, table_of
+from sgl_embed_kit.sglang.installed import TESTED_FROM, tested_range
+from sgl_embed_kit.sglang.versions import VersionRange, release_of
 
 PLATFORM = "linux x86_64"
 OLDEST_PYTHON = (3, 11)
@@ -51,9 +53,28 @@ def _sglang(subject: Subject) -> Finding:
         return Finding(Status.ERROR, f"{found} without its command", "`sglang`", install)
     if release_of(installed.version) < TESTED_FROM:
         return Finding(Status.ERROR, found, tested, install)
+    wanted = subject.profile.sglang.version
+    if wanted is not None and installed.version not in VersionRange(wanted):
+        return Finding(Status.ERROR, found, f"SGLang {wanted}, as the profile says", install)
     if not installed.is_tested:
-        return Finding(Status.WARN, f"{found}, newer than what was tested", tested, install)
+        return Finding(Status.WARN, f"{found}, newer than tested: {_compared(subject)}", tested)
     return Finding(Status.OK, found)
+
+
+def _compared(subject: Subject) -> str:
+    """Say how the installed SGLang's flags differ from the newest known ones."""
+    newest = table_of(known_releases()[-1])
+    assert newest is not None
+    before, now = newest.by_name, subject.table.by_name
+    changed = [
+        name
+        for name in before.keys() & now.keys()
+        if (before[name].type, before[name].choices) != (now[name].type, now[name].choices)
+    ]
+    return (
+        f"against {newest.version}, {len(now.keys() - before.keys())} flags gained, "
+        f"{len(before.keys() - now.keys())} lost, {len(changed)} changed"
+    )
 
 
 def _engine(subject: Subject) -> Finding:
@@ -67,6 +88,13 @@ def _engine(subject: Subject) -> Finding:
                 "set hardware.device: cpu in the profile, or run nvidia-smi to see why",
             )
         names = ", ".join(gpu.name for gpu in gpus)
+        if len(gpus) < hardware.gpus:
+            return Finding(
+                Status.ERROR,
+                f"GPU: {names}",
+                f"{hardware.gpus} GPUs, as the profile says",
+                "lower hardware.gpus and parallel in the profile",
+            )
         if hardware.gpu and not any(hardware.gpu.lower() in gpu.name.lower() for gpu in gpus):
             return Finding(
                 Status.WARN,

@@ -14,7 +14,9 @@ from sgl_embed_kit.model.folder import ModelFolder, read_folder
 from sgl_embed_kit.model.source import Kind, Source, locate
 from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.sglang.command import Command, build_command
+from sgl_embed_kit.sglang.flags import FlagTable
 from sgl_embed_kit.sglang.installed import Installed
+from sgl_embed_kit.sglang.tables import table_for
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class Subject:
             KitError: the profile's `model.path` leads nowhere.
         """
         return cls(profile, locate(profile.model.path), installed, machine)
+
+    @property
+    def table(self) -> FlagTable:
+        """The flags of the SGLang that will run, or that the profile is for."""
+        return table_for(self.profile.sglang.version, self.installed)
 
     @property
     def stand_in(self) -> Path | None:
@@ -56,15 +63,25 @@ class Subject:
             return None
         return read_folder(self.source.folder)
 
-    def command(self, inherited: Mapping[str, str] = os.environ) -> Command:
-        """Build the command that serves this subject, also where nothing is here yet."""
+    def command(
+        self, inherited: Mapping[str, str] = os.environ, *, shown: Profile | None = None
+    ) -> Command:
+        """Build the command that serves this subject, also where nothing is here yet.
+
+        Args:
+            inherited: The environment that the server will inherit.
+            shown: The profile to build it from where the command is only shown.
+        """
         try:
             folder = self.model_folder()
         except KitError:
             folder = None  # the checks report it; the command can be shown all the same
         return build_command(
-            self.profile,
-            model_path=self.source.model_path,
+            shown or self.profile,
+            self.table,
+            model_path=shown.model.path
+            if shown and shown.model.path != self.profile.model.path
+            else self.source.model_path,
             encoder=folder.is_encoder if folder else self.source.kind is Kind.DEMO,
             stand_in=self.stand_in,
             inherited=inherited,

@@ -18,8 +18,6 @@ from sgl_embed_kit.sglang.log import IMPORTING, phase_of, why_it_died
 
 PROBE_TEXT = "Is an embedding server here?"
 PROBE_SECONDS = 30.0
-DRAIN_SECONDS = 30.0
-"""How long a server that is asked to stop may take to finish its requests."""
 
 OnPhase = Callable[[str], None]
 """Called with the label of each phase of the start when it begins."""
@@ -112,7 +110,7 @@ class RunningServer:
 
     def stop(self) -> None:
         """End the server and everything that it started."""
-        self.process.stop(DRAIN_SECONDS)
+        self.process.stop(self.profile.server.drain_seconds)
 
     def _new_phases(self) -> list[str]:
         phases = [phase_of(line) for line in self.process.new_log_lines()]

@@ -8,8 +8,6 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import httpx
-
 TIME_LIMIT = 3.0
 """Seconds that the whole check may take, name resolution included."""
 
@@ -64,6 +62,8 @@ def check_reach(repo: str, hub: Hub, time_limit: float = TIME_LIMIT) -> Reach:
     """
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
         return Reach(hub, "HF_HUB_OFFLINE is set")
+    import httpx
+
     outcome: list[str] = []
 
     def ask() -> None:

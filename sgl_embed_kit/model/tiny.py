@@ -14,12 +14,11 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from sgl_embed_kit.errors import KitError, UsageError
 from sgl_embed_kit.folders import complete_or_absent
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
@@ -204,6 +203,8 @@ def _weights(shape: TinyModel, vocabulary: int) -> dict[str, NDArray[np.float32]
     The spread is 1/sqrt(inputs), not the usual 0.02: each layer then changes the hidden
     state enough for the last token's vector to depend on the whole text.
     """
+    import numpy as np
+
     random = np.random.default_rng(shape.seed)
     hidden, heads = shape.hidden_size, shape.hidden_size // HEAD_DIM
 
@@ -257,6 +258,8 @@ def _write_safetensors(path: Path, weights: dict[str, NDArray[np.float32]]) -> N
 
 def _bfloat16_bytes(values: NDArray[np.float32]) -> bytes:
     """Round float32 values to bfloat16 (its upper 16 bits), to the nearest even."""
+    import numpy as np
+
     bits = values.view(np.uint32)
     rounded = bits + 0x7FFF + ((bits >> 16) & 1)
     return (rounded >> 16).astype("<u2").tobytes()

@@ -1,40 +1,61 @@
-"""Read a profile from YAML; every error carries file:line:column, all in one go."""
+"""From a profile's name to a `Profile`: extends, ${VAR}, --set, validation, all errors at once."""
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from sgl_embed_kit.errors import ProfileError
+from sgl_embed_kit.errors import ProfileError, UsageError
+from sgl_embed_kit.profile.problems import InvalidProfileError, Origin, Place, Problem, name_of
+from sgl_embed_kit.profile.rules import contradictions, sensitive_faults
 from sgl_embed_kit.profile.schema import Profile
+from sgl_embed_kit.profile.yaml_file import Document, read_yaml
 
-MAX_BYTES = 1024 * 1024
 PACKAGED = Path(__file__).parent / "bundled"
 CHECKOUT = Path(__file__).parents[2] / "profiles"
+LONGEST_CHAIN = 8
+VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+"""${NAME}, or ${NAME:-default}."""
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One thing wrong in a profile, and where: line and column count from 1."""
+class Loaded:
+    """A profile, and what is known of where it came from.
 
-    line: int
-    column: int
-    text: str
+    Attributes:
+        profile: The profile itself.
+        shown: The profile as it may be shown: what came from the environment stands in
+            it as it was written, such as ${HF_TOKEN}.
+        origins: Where each value was written; what is not in it is a default.
+    """
+
+    profile: Profile
+    shown: Profile
+    origins: Mapping[Place, Origin]
+
+    def origin_of(self, place: Place) -> Origin:
+        """Return where a value was written, or the section around it."""
+        while place not in self.origins and place:
+            place = place[:-1]
+        return self.origins.get(place, Origin("defaults"))
 
 
-class InvalidProfileError(ProfileError):
-    """A profile with problems; all of them are in `problems`."""
+@dataclass
+class _Draft:
+    """A profile's content while it is put together, and what was found wrong so far."""
 
-    def __init__(self, path: Path, problems: list[Problem]) -> None:
-        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        lines = [f"{path}:{p.line}:{p.column}: {p.text}" for p in problems]
-        super().__init__(f"The profile has {count}.", why="\n".join(lines))
-        self.problems = problems
+    data: dict[str, Any]
+    origins: dict[Place, Origin]
+    expanded: dict[Place, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
 
 
 def load_profile(reference: str) -> Profile:
@@ -43,22 +64,46 @@ def load_profile(reference: str) -> Profile:
     Raises:
         ProfileError: there is no such profile, or it cannot be used.
     """
-    path = _find(reference)
+    return read_profile(reference).profile
+
+
+def read_profile(
+    reference: str,
+    settings: Sequence[str] = (),
+    *,
+    env: Mapping[str, str] = os.environ,
+    allow_unsafe: bool = False,
+) -> Loaded:
+    """Load a profile, change it by `--set KEY=VALUE` settings, and check all of it.
+
+    Raises:
+        ProfileError: there is no such profile, or it cannot be used.
+        UsageError: a setting is not of the form KEY=VALUE.
+    """
+    document = _extended(_find(reference), ())
+    draft = _Draft(document.data, document.origins)
+    for setting in settings:
+        _set(draft, setting)
+    draft.data = _expand(draft, draft.data, (), env)
+    for place, text in sensitive_faults(
+        draft.data, frozenset(draft.expanded), allow_unsafe=allow_unsafe
+    ):
+        draft.problems.append(Problem(_origin(draft, place), text))
     try:
-        raw = path.read_bytes()[: MAX_BYTES + 1]
-    except OSError as error:
-        raise ProfileError(
-            f"{path} cannot be read.", why=error.strerror or str(error), cure=f"ls -l {path}"
-        ) from error
-    if len(raw) > MAX_BYTES:
-        raise ProfileError(f"{path} is larger than 1 MiB.", why="A profile is a page of YAML.")
-    data, positions = _parse(path, raw)
-    try:
-        return Profile.model_validate(data)
+        profile = Profile.model_validate(draft.data)
     except ValidationError as error:
-        problems = [_problem(item, positions) for item in error.errors(include_url=False)]
-        problems.sort(key=lambda problem: (problem.line, problem.column))
-        raise InvalidProfileError(path, problems) from None
+        items = error.errors(include_url=False)
+        raise InvalidProfileError(
+            draft.problems + [_problem(draft, item) for item in items]
+        ) from None
+    for place, text in contradictions(profile):
+        draft.problems.append(Problem(_origin(draft, place), text))
+    if draft.problems:
+        raise InvalidProfileError(draft.problems)
+    shown = profile
+    for place, written in draft.expanded.items():
+        shown = _with_text(shown, place, written)
+    return Loaded(profile, shown, draft.origins)
 
 
 def bundled_profiles() -> dict[str, Path]:
@@ -82,104 +127,111 @@ def _find(reference: str) -> Path:
     )
 
 
-Place = tuple[str | int, ...]
-"""Where a value stands in a profile, such as ("model", "path")."""
+def _extended(path: Path, chain: tuple[Path, ...]) -> Document:
+    """Read a file and put it over the profile that it extends, if it names one.
+
+    Raises:
+        ProfileError: a file cannot be read, or `extends` leads in a circle, too far, or
+            out of the folder.
+    """
+    document = read_yaml(path)
+    if "extends" not in document.data:
+        return document
+    named = document.data.pop("extends")
+    origin = document.origins.pop(("extends",))
+    target = path.parent / str(named)
+    if not isinstance(named, str) or Path(named).name != named or named in {"", ".", ".."}:
+        problem = "must be a file of this folder or the name of a bundled profile"
+    elif not target.is_file() and named not in bundled_profiles():
+        problem = f"there is no {named} in this folder, and no bundled profile of that name"
+    else:
+        target = target if target.is_file() else bundled_profiles()[named]
+        chain = (*chain, path.resolve())
+        if target.resolve() not in chain and len(chain) < LONGEST_CHAIN:
+            return _merged(_extended(target, chain), document)
+        problem = f"{named} extends this profile in turn, or the chain is too long"
+    raise InvalidProfileError([Problem(origin, f"`extends` is {named!r}: {problem}")])
 
 
-def _parse(path: Path, raw: bytes) -> tuple[dict[str, Any], dict[Place, tuple[int, int]]]:
-    """Return the YAML's content and, for every key in it, its line and column from 1."""
-    try:
-        root = yaml.compose(raw.decode("utf-8"), Loader=_NoAliases)
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        column = error.start - raw.rfind(b"\n", 0, error.start)
-        raise InvalidProfileError(path, [Problem(line, column, "not UTF-8 text")]) from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        text = error.problem or error.context or "not YAML"
-        raise InvalidProfileError(path, [Problem(*where, text)]) from None
-    except (yaml.YAMLError, RecursionError) as error:
-        text = (
-            str(error).splitlines()[0] if isinstance(error, yaml.YAMLError) else "nested too deep"
+def _merged(base: Document, over: Document) -> Document:
+    """Put one profile over another: sections key by key, anything else as a whole."""
+    data, origins = dict(base.data), {**base.origins, **over.origins}
+    for key, value in over.data.items():
+        below = data.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            inner = _merged(Document(below, {}), Document(value, {}))
+            data[key] = inner.data
+        else:
+            data[key] = value
+    return Document(data, origins)
+
+
+def _set(draft: _Draft, setting: str) -> None:
+    """Put one value into the profile, as `--set limits.context_length=4096` says."""
+    key, separator, text = setting.partition("=")
+    place = tuple(key.strip().split("."))
+    if not separator or not all(place):
+        raise UsageError(
+            f"{setting!r} is no setting.",
+            why="A setting is KEY=VALUE, with the key as in a profile.",
+            cure="sgl-embed launch PROFILE --set limits.context_length=4096",
         )
-        raise InvalidProfileError(path, [Problem(1, 1, text)]) from None
-    if root is None:
-        raise InvalidProfileError(path, [Problem(1, 1, "the file is empty; it needs `model:`")])
-    if not isinstance(root, yaml.MappingNode):
-        raise InvalidProfileError(path, [Problem(1, 1, "a profile is a mapping of sections")])
-    reader = _Reader()
-    data = reader.value(root, ())
-    if reader.problems:
-        raise InvalidProfileError(path, reader.problems)
-    return data, reader.positions
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    section = draft.data
+    for part in place[:-1]:
+        inner = section.setdefault(part, {})
+        section = inner if isinstance(inner, dict) else {}
+    section[place[-1]] = value
+    draft.origins[place] = Origin(f"--set {setting}")
 
 
-class _NoAliases(yaml.SafeLoader):
-    """Refuses aliases, so that a small file cannot unfold into a huge one."""
+def _expand(draft: _Draft, value: Any, place: Place, env: Mapping[str, str]) -> Any:
+    """Return a value with each ${NAME} in its texts replaced from the environment."""
+    if isinstance(value, dict):
+        return {key: _expand(draft, inner, (*place, key), env) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_expand(draft, inner, (*place, n), env) for n, inner in enumerate(value)]
+    if not isinstance(value, str) or not VARIABLE.search(value):
+        return value
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            alias: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(
-                problem="anchors and aliases are not allowed in a profile",
-                problem_mark=alias.start_mark,  # type: ignore[arg-type]
-            )
-        node: yaml.Node | None = super().compose_node(parent, index)
-        return node
+    def replacement(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        found = env.get(name) or default
+        if found is None:
+            text = f"`{name_of(place)}` needs the variable {name}, which is not set"
+            draft.problems.append(Problem(_origin(draft, place), text))
+        return found or ""
 
-
-class _Reader:
-    """Turns YAML nodes into plain values and remembers where each of them stood."""
-
-    def __init__(self) -> None:
-        self.positions: dict[Place, tuple[int, int]] = {}
-        self.problems: list[Problem] = []
-        self._constructor = yaml.constructor.SafeConstructor()
-
-    def value(self, node: yaml.Node, place: Place) -> Any:
-        """Return the plain value of a node."""
-        self.positions.setdefault(place, _start(node))
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, place)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.value(item, (*place, index)) for index, item in enumerate(node.value)]
-        try:
-            return self._constructor.construct_object(node)
-        except yaml.MarkedYAMLError as error:
-            self._problem(node, error.problem or "a value of an unknown type")
-        except ValueError as error:  # a date such as 2026-99-99
-            self._problem(node, str(error))
-        return None
-
-    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
-        content: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if not isinstance(key, str):
-                self._problem(key_node, "a key must be a plain word")
-            elif key in content:
-                self._problem(key_node, f"`{key}` stands here for the second time")
-            else:
-                self.positions[(*place, key)] = _start(key_node)
-                content[key] = self.value(value_node, (*place, key))
-        return content
-
-    def _problem(self, node: yaml.Node, text: str) -> None:
-        self.problems.append(Problem(*_start(node), text))
+    draft.expanded[place] = value
+    return VARIABLE.sub(replacement, value)
 
 
-def _start(node: yaml.Node) -> tuple[int, int]:
-    return node.start_mark.line + 1, node.start_mark.column + 1
+def _with_text(value: Any, place: Place, text: str) -> Any:
+    """Return a profile, or a part of it, with a text at a place, unvalidated."""
+    if not place:
+        return text
+    head, rest = place[0], place[1:]
+    if isinstance(value, BaseModel):
+        inner = _with_text(getattr(value, str(head)), rest, text)
+        return value.model_copy(update={str(head): inner})
+    if isinstance(value, list):
+        return [_with_text(v, rest, text) if n == head else v for n, v in enumerate(value)]
+    return {**value, head: _with_text(value[head], rest, text)}
 
 
-def _problem(item: Any, positions: dict[Place, tuple[int, int]]) -> Problem:
+def _origin(draft: _Draft, place: Place) -> Origin:
+    while place not in draft.origins:  # what is missing is reported where its section begins
+        place = place[:-1]
+    return draft.origins[place]
+
+
+def _problem(draft: _Draft, item: Any) -> Problem:
     """Turn one of pydantic's errors into a problem with its place in the file."""
     place: Place = tuple(item["loc"])
-    known = place
-    while known not in positions:  # a missing key is reported where its section begins
-        known = known[:-1]
-    name = ".".join(str(part) for part in place)
+    name = name_of(place)
     if item["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(place[-1]), _keys_beside(place), n=1)
         text = f"`{name}` is not a key of a profile"
@@ -188,8 +240,9 @@ def _problem(item: Any, positions: dict[Place, tuple[int, int]]) -> Problem:
         text = f"`{name}` is missing"
     else:
         message = item["msg"].removeprefix("Value error, ")
-        text = f"`{name}` is {item['input']!r}: {message[:1].lower()}{message[1:]}"
-    return Problem(*positions[known], text)
+        shown = "…" if place in draft.expanded else repr(item["input"])
+        text = f"`{name}` is {shown}: {message[:1].lower()}{message[1:]}"
+    return Problem(_origin(draft, place), text)
 
 
 def _keys_beside(place: Place) -> list[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from sgl_embed_kit.sglang.versions import VersionRange
 
 
 class Section(BaseModel):
@@ -20,10 +22,11 @@ class ModelSection(Section):
     path: Annotated[str, Field(min_length=1)]
     """A folder, a repository id, `demo:all-minilm-l6-v2`, or `tiny:`."""
     revision: str | None = None
-    """Commit of the repository; None takes its newest state."""
+    """Commit of the repository; without it, its newest state."""
     served_name: str | None = None
-    """Name in `/v1/models`; None derives it from the path."""
+    """Name in `/v1/models`; without it, the last part of the path."""
     dtype: Literal["auto", "half", "float16", "bfloat16", "float", "float32"] = "auto"
+    """Type of the weights in memory; SGLang's `auto` turns float32 into float16."""
 
     @field_validator("path")
     @classmethod
@@ -52,20 +55,36 @@ class ModelSection(Section):
 class ServerSection(Section):
     """Where the server listens."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 is every interface of this machine."""
     port: Annotated[int, Field(ge=1, le=65535)] = 30000
+    """Port to listen on."""
+    drain_seconds: Annotated[float, Field(ge=0)] = 30.0
+    """How long a server that is asked to stop may take to finish its requests."""
 
 
 class HardwareSection(Section):
     """What the profile was written for."""
 
     device: Literal["cuda", "cpu"] = "cuda"
+    """Where the model runs."""
     gpu: str | None = None
     """A part of the GPU's name, such as A10; doctor compares it with what is there."""
+    gpus: Annotated[int, Field(ge=1)] = 1
+    """Number of GPUs that the server may take."""
+
+
+class ParallelSection(Section):
+    """How the model is spread over several GPUs."""
+
+    tensor: Annotated[int, Field(ge=1)] = 1
+    """GPUs that share each layer."""
+    data: Annotated[int, Field(ge=1)] = 1
+    """Whole copies of the model, each on GPUs of its own."""
 
 
 class LimitsSection(Section):
-    """What the server may take; None leaves a limit to SGLang."""
+    """What the server may take; without a limit, SGLang chooses."""
 
     context_length: Annotated[int, Field(ge=8)] | None = None
     """SGLang refuses a text of this many tokens or more."""
@@ -74,7 +93,11 @@ class LimitsSection(Section):
     max_total_tokens: Annotated[int, Field(ge=64)] | None = None
     """Tokens in the KV pool."""
     max_running_requests: Annotated[int, Field(ge=1)] | None = None
+    """Texts that are worked on at the same time."""
+    max_queued_requests: Annotated[int, Field(ge=1)] | None = None
+    """Texts that may wait; one more is answered with 503."""
     chunked_prefill_size: Annotated[int, Field(ge=-1)] | None = None
+    """Tokens of a long text that are worked on in one go; -1 takes it whole."""
 
 
 class EmbeddingSection(Section):
@@ -90,6 +113,7 @@ class GuardSection(Section):
     """Whether the guard runs inside the server."""
 
     enabled: bool = True
+    """Without it, one chat request ends the server."""
 
 
 class LaunchSection(Section):
@@ -99,16 +123,36 @@ class LaunchSection(Section):
     """Time in which the first embedding must come back."""
 
 
+class SglangSection(Section):
+    """Which SGLang, and flags of it that the profile has no key for."""
+
+    version: str | None = None
+    """Versions that the profile is for, such as `>=0.5.12` or `0.5.23`."""
+    extra_args: dict[str, Any] = {}
+    """More flags of `sglang serve`, by their names without dashes before."""
+
+    @field_validator("version")
+    @classmethod
+    def _of_known_form(cls, version: str | None) -> str | None:
+        if version is not None:
+            VersionRange(version)
+        return version
+
+
 class Profile(Section):
-    """A whole profile."""
+    """A profile of sgl-embed: which model is served, where, on what, and how."""
 
     model: ModelSection
     server: ServerSection = ServerSection()
     hardware: HardwareSection = HardwareSection()
+    parallel: ParallelSection = ParallelSection()
     limits: LimitsSection = LimitsSection()
     embedding: EmbeddingSection = EmbeddingSection()
     guard: GuardSection = GuardSection()
     launch: LaunchSection = LaunchSection()
+    sglang: SglangSection = SglangSection()
+    env: dict[str, str] = {}
+    """Variables for the server's environment."""
 
     def with_server(self, **changes: object) -> Profile:
         """Return the profile with other values in its `server` section."""

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sgl_embed_kit.profile import Profile
+from sgl_embed_kit.profile.loading import VARIABLE
+from sgl_embed_kit.profile.problems import Place
+from sgl_embed_kit.sglang.advice import advice
+from sgl_embed_kit.sglang.arguments import WrongArgumentError, find_flag, words_for
+from sgl_embed_kit.sglang.flags import FlagTable
 from sgl_embed_kit.sglang.installed import GUARD_PLUGIN
+from sgl_embed_kit.sglang.versions import release_of
 
 KEEP_ALIVE_SECONDS = 75
 """SGLang closes an idle connection after 5 s, sooner than proxies and clients expect,
 which then see sporadic resets (SGLANG_TIMEOUT_KEEP_ALIVE, srt/environ.py)."""
 
 ENCODER_MEMORY_FRACTION = 0.5
+FIRST_WITH_SERVE = (0, 5, 6)
+FIRST_WITH_MODEL_TYPE = (0, 5, 10)
+"""The console script is in the wheels from 0.5.6 on, `--model-type` in cli/serve.py of
+0.5.10.post1 and not of 0.5.8."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +44,18 @@ class Command:
 
     def as_shell(self) -> str:
         """Return the command as lines that can be pasted into a POSIX shell."""
-        words = [f"{name}={shlex.quote(value)}" for name, value in self.env.items()]
-        words.append(f"{self.argv[0]} {self.argv[1]}")
-        arguments = list(self.argv[2:])
-        while arguments:
-            flag = arguments.pop(0)
-            if arguments and not arguments[0].startswith("--"):
-                words.append(f"{flag} {shlex.quote(arguments.pop(0))}")
-            else:
-                words.append(flag)
-        return " \\\n  ".join(words)
+        variables = [f"{name}={_quoted(value)}" for name, value in self.env.items()]
+        lines: list[list[str]] = [[]]
+        for word in self.argv:
+            if word.startswith("--"):
+                lines.append([])
+            lines[-1].append(_quoted(word))
+        return " \\\n  ".join([*variables, *map(" ".join, lines)])
 
 
 def build_command(
     profile: Profile,
+    table: FlagTable,
     *,
     model_path: str,
     encoder: bool,
@@ -57,18 +66,21 @@ def build_command(
 
     Args:
         profile: What the user asks for.
+        table: The flags of the release that will run.
         model_path: What SGLang shall load: a folder, or a repository id.
         encoder: Whether attention is bidirectional, so that prefix cache and chunked
             prefill would give wrong vectors (facts measured on SGLang 0.5.23 with BERT).
         stand_in: Folder with the CPU engine's `sgl_kernel`, or None to use the real one.
         inherited: The environment that the server will inherit; some variables in it
             are added to rather than replaced.
+
+    Raises:
+        WrongArgumentError: the release lacks a flag that the profile needs; see
+            `argument_faults`, which finds them all.
     """
     flags: dict[str, object] = {
         "--model-path": model_path,
         "--revision": profile.model.revision if model_path == profile.model.path else None,
-        # Without it `sglang serve` asks the hub whether this is a diffusion model.
-        "--model-type": "llm",
         "--served-model-name": profile.model.name,
         "--is-embedding": True,
         "--host": profile.server.host,
@@ -78,6 +90,9 @@ def build_command(
         "--mem-fraction-static": _memory_fraction(profile, encoder),
         "--max-total-tokens": profile.limits.max_total_tokens,
         "--max-running-requests": profile.limits.max_running_requests,
+        "--max-queued-requests": profile.limits.max_queued_requests,
+        "--tp-size": profile.parallel.tensor if profile.parallel.tensor > 1 else None,
+        "--dp-size": profile.parallel.data if profile.parallel.data > 1 else None,
         "--chunked-prefill-size": -1 if encoder else profile.limits.chunked_prefill_size,
         "--disable-radix-cache": encoder,
         "--json-model-override-args": (
@@ -86,15 +101,62 @@ def build_command(
         "--device": profile.hardware.device,
         "--attention-backend": "torch_native" if stand_in else None,
         # An idle scheduler polls without a pause: a whole core of 2 to 16, for nothing.
-        "--sleep-on-idle": profile.hardware.device == "cpu",
+        "--sleep-on-idle": profile.hardware.device == "cpu" and "--sleep-on-idle" in table.by_name,
     }
-    argv = ["sglang", "serve"]
+    argv = _program(table)
     for flag, value in flags.items():
-        if value is True:
-            argv.append(flag)
-        elif value is not None and value is not False:
-            argv += [flag, str(value)]
-    return Command(tuple(argv), _environment(profile, stand_in, inherited))
+        if value is not None and value is not False:
+            argv += words_for(table, flag[2:], value)
+    for name, value in profile.sglang.extra_args.items():
+        argv += words_for(table, name, value)
+    env = _environment(profile, stand_in, inherited) | profile.env
+    return Command(tuple(argv), env)
+
+
+def argument_faults(profile: Profile, table: FlagTable) -> Iterator[tuple[Place, str]]:
+    """Yield what a release would not take of a profile's limits and `sglang.extra_args`."""
+    owned = {f"--{name}": key for name, key in advice().set_by_profile.items()}
+    for name, value in profile.sglang.extra_args.items():
+        place = ("sglang", "extra_args", name)
+        try:
+            flag, _ = find_flag(table, name)
+            keys = [owned[spelling] for spelling in flag.names if spelling in owned]
+            if keys:
+                yield place, f"`{name}` is set by the profile's own key `{keys[0]}`"
+            else:
+                words_for(table, name, value)
+        except WrongArgumentError as error:
+            yield place, str(error)
+    for name, key in advice().set_by_profile.items():
+        section, _, field = key.partition(".")
+        if section == "limits" and getattr(profile.limits, field) is not None:
+            try:
+                find_flag(table, name)
+            except WrongArgumentError as error:
+                yield (section, field), str(error)
+
+
+def _quoted(word: str) -> str:
+    """Quote a word for a shell; ${NAME}, which a shown profile may hold, stays alive."""
+    if not VARIABLE.search(word):
+        return shlex.quote(word)
+    kept = VARIABLE.findall(word)
+    pieces = VARIABLE.split(word)[:: VARIABLE.groups + 1]
+    escaped = [re.sub(r'(["\\\\$`])', r"\\\1", piece) for piece in pieces]
+    variables = [f"${{{name}{':-' + default if default else ''}}}" for name, default in kept]
+    words = [text for pair in zip(escaped, [*variables, ""], strict=True) for text in pair]
+    return f'"{"".join(words)}"'
+
+
+def _program(table: FlagTable) -> list[str]:
+    """Return what starts a release's server: `sglang serve` from 0.5.6 on."""
+    release = release_of(table.version)
+    if release < FIRST_WITH_SERVE:
+        return ["python", "-m", "sglang.launch_server"]
+    if release < FIRST_WITH_MODEL_TYPE:
+        return ["sglang", "serve"]
+    # Without it `sglang serve` asks the hub whether this is a diffusion model.
+    return ["sglang", "serve", "--model-type", "llm"]
 
 
 def _memory_fraction(profile: Profile, encoder: bool) -> float | None:

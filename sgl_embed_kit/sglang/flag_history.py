@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from sgl_embed_kit.sglang.flags import Flag, FlagTable
-from sgl_embed_kit.sglang.installed import release_of
+from sgl_embed_kit.sglang.versions import release_of
 
 HISTORY_FILE = Path(__file__).parent / "flag_history.json"
 

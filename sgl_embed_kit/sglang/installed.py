@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import mmap
-import re
 import shutil
 import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+from sgl_embed_kit.sglang.versions import release_of
 
 TESTED_FROM = (0, 5, 23)
 TESTED_BELOW = (0, 5, 24)
@@ -26,12 +27,14 @@ class Installed:
 
     Attributes:
         version: Its version, such as "0.5.23".
+        package: The folder of its Python package.
         command: Its command-line program, or None where the environment has none.
         kernels: Why the real `sgl_kernel` cannot be loaded; empty where it can be.
         sees_guard: Whether its plugin framework will find the guard.
     """
 
     version: str
+    package: Path
     command: Path | None
     kernels: str
     sees_guard: bool
@@ -48,22 +51,20 @@ def tested_range() -> str:
     return f">={low},<{high}"
 
 
-def release_of(version: str) -> tuple[int, ...]:
-    """Return the release numbers of a version: "0.5.10.post1" gives (0, 5, 10)."""
-    match = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(int(part) for part in match[0].split(".")) if match else ()
-
-
 def find_installed() -> Installed | None:
     """Look for SGLang in this environment; None where it is not installed."""
     try:
         version = metadata.version("sglang")
+        spec = importlib.util.find_spec("sglang")
     except metadata.PackageNotFoundError:
+        return None
+    if spec is None or spec.origin is None:
         return None
     beside_python = Path(sys.executable).parent / "sglang"
     found = str(beside_python) if beside_python.is_file() else shutil.which("sglang")
     return Installed(
         version=version,
+        package=Path(spec.origin).parent,
         command=Path(found) if found else None,
         kernels=_why_kernels_cannot_load(),
         sees_guard=any(

@@ -80,7 +80,7 @@ class Module:
             elif isinstance(node, ast.ClassDef):
                 self.classes[node.name] = node
 
-    def value(self, node: ast.expr | None) -> Any:  # noqa: PLR0911 - a case, a return
+    def value(self, node: ast.expr | None) -> Any:
         """Return the value of an expression in this module, or UNKNOWN."""
         match node:
             case None:

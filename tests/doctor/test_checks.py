@@ -16,7 +16,7 @@ from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.sglang.installed import Installed
 from tests.machines import H200, FakeMachine
 
-SGLANG = Installed("0.5.23", Path("/bin/sglang"), kernels="no driver", sees_guard=True)
+SGLANG = Installed("0.5.23", Path("/x"), Path("/bin/sglang"), kernels="no driver", sees_guard=True)
 BY_ID = {check.id: check for check in CHECKS}
 
 
@@ -59,9 +59,9 @@ def test_ids_and_names_are_unique() -> None:
         ),
         (
             "SGE-PKG-001",
-            {"installed": dataclasses.replace(SGLANG, version="0.6.0")},
-            Status.WARN,
-            "newer than what was tested",
+            {"sglang": {"version": ">=0.6"}},
+            Status.ERROR,
+            "SGLang 0.5.23",
         ),
         (
             "SGE-PKG-001",
@@ -141,6 +141,27 @@ def test_each_finding(check: str, options: dict[str, Any], status: Status, text:
     if status in {Status.ERROR, Status.WARN}:
         assert finding.needed
         assert finding.fix
+
+
+def test_a_newer_sglang_is_a_warning_that_says_what_was_compared(tmp_path: Path) -> None:
+    (tmp_path / "srt").mkdir()
+    (tmp_path / "srt" / "server_args.py").write_text(
+        "class ServerArgs:\n"
+        "    port: A[int, 'The port.'] = 30000\n"
+        "    host: A[int, 'Was a text.'] = 1\n"
+        "    brand_new: A[bool, 'x'] = False\n"
+    )
+    newer = dataclasses.replace(SGLANG, version="0.6.0", package=tmp_path)
+    finding = find("SGE-PKG-001", installed=newer)
+    assert finding.status is Status.WARN
+    assert "newer than tested: against 0.5.23, 1 flags gained, 557 lost, 1 changed" in finding.found
+
+
+def test_fewer_gpus_than_the_profile_needs_is_an_error() -> None:
+    hardware = {"device": "cuda", "gpus": 2}
+    one, two = FakeMachine(devices=(H200,)), FakeMachine(devices=(H200, H200))
+    assert find("SGE-ENG-001", one, hardware=hardware).status is Status.ERROR
+    assert find("SGE-ENG-001", two, hardware=hardware).status is Status.OK
 
 
 def test_the_next_free_port_is_proposed() -> None:

@@ -6,7 +6,9 @@ import pytest
 
 from sgl_embed_kit.errors import ExitCode, ProfileError
 from sgl_embed_kit.profile import load_profile
-from sgl_embed_kit.profile.loading import MAX_BYTES, InvalidProfileError, bundled_profiles
+from sgl_embed_kit.profile.loading import bundled_profiles
+from sgl_embed_kit.profile.problems import InvalidProfileError
+from sgl_embed_kit.profile.yaml_file import MAX_BYTES
 
 
 def problems(tmp_path: Path, text: str | bytes) -> list[str]:
@@ -16,7 +18,7 @@ def problems(tmp_path: Path, text: str | bytes) -> list[str]:
     with pytest.raises(InvalidProfileError) as caught:
         load_profile(str(path))
     assert caught.value.exit_code is ExitCode.USAGE
-    return [f"{p.line}:{p.column}: {p.text}" for p in caught.value.problems]
+    return [f"{p.origin.line}:{p.origin.column}: {p.text}" for p in caught.value.problems]
 
 
 def test_the_profiles_of_this_release_are_there() -> None:

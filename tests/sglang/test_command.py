@@ -12,7 +12,15 @@ from sgl_embed_kit.cpu_engine import OVERLAY
 from sgl_embed_kit.profile import Profile, load_profile
 from sgl_embed_kit.profile.loading import bundled_profiles
 from sgl_embed_kit.sglang.command import Command, build_command
+from sgl_embed_kit.sglang.flag_history import table_of
+from sgl_embed_kit.sglang.flags import FlagTable
 from sgl_embed_kit.sglang.installed import find_installed
+
+
+def table(version: str = "0.5.23") -> FlagTable:
+    found = table_of(version)
+    assert found is not None
+    return found
 
 
 def command(
@@ -25,6 +33,7 @@ def command(
     loaded = load_profile(profile) if isinstance(profile, str) else profile
     return build_command(
         loaded,
+        table(),
         model_path="/models/m" if loaded.hardware.device == "cpu" else loaded.model.path,
         encoder=encoder,
         stand_in=stand_in,
@@ -123,7 +132,12 @@ def test_without_the_guard_nothing_switches_it_on() -> None:
 @pytest.mark.parametrize("path", ["/with space/m", "/quote'd", "/$HOME/`id`", "/new\nline"])
 def test_the_shell_form_pastes_back_to_the_same_words(path: str) -> None:
     built = build_command(
-        load_profile("tiny-cpu"), model_path=path, encoder=False, stand_in=OVERLAY, inherited={}
+        load_profile("tiny-cpu"),
+        table(),
+        model_path=path,
+        encoder=False,
+        stand_in=OVERLAY,
+        inherited={},
     )
     words = shlex.split(built.as_shell().replace("\\\n", ""))
     assert words == [*(f"{k}={v}" for k, v in built.env.items()), *built.argv]
@@ -148,9 +162,9 @@ def test_sglangs_own_parser_accepts_every_bundled_profile() -> None:
     lines = []
     for profile in profiles:
         for encoder in (False, True):
-            argv = list(command(profile, encoder=encoder).argv[2:])
-            at = argv.index("--model-type")  # `sglang serve` takes this one off itself
-            lines.append(json.dumps(argv[:at] + argv[at + 2 :]))
+            argv = command(profile, encoder=encoder).argv
+            assert argv[:4] == ("sglang", "serve", "--model-type", "llm")
+            lines.append(json.dumps(argv[4:]))  # `sglang serve` takes the others off itself
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PARSE],
         input="\n".join(lines),

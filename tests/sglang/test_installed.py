@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from sgl_embed_kit.sglang import installed
-from sgl_embed_kit.sglang.installed import Installed, find_installed, release_of, tested_range
+from sgl_embed_kit.sglang.installed import Installed, find_installed, tested_range
+from sgl_embed_kit.sglang.versions import release_of
 
 ROOT = Path(__file__).parents[2]
 
 
 def _installed(version: str) -> Installed:
-    return Installed(version, Path("/bin/sglang"), kernels="", sees_guard=True)
+    return Installed(version, Path("/x"), Path("/bin/sglang"), kernels="", sees_guard=True)
 
 
 def test_the_tested_range_is_the_one_that_gets_installed() -> None:

@@ -1,0 +1,136 @@
+"""Read one YAML file into plain values, and remember where each of them stood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sgl_embed_kit.errors import ProfileError
+from sgl_embed_kit.profile.problems import InvalidProfileError, Origin, Place, Problem
+
+MAX_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file's content, and where each key and item of it stood."""
+
+    data: dict[str, Any]
+    origins: dict[Place, Origin]
+
+
+def read_yaml(path: Path) -> Document:
+    """Read a profile's file.
+
+    Raises:
+        ProfileError: it cannot be read, is larger than 1 MiB, not UTF-8, not YAML, or
+            not a mapping; it uses aliases, unknown tags, or a key twice.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ProfileError(
+            f"{path} cannot be read.", why=error.strerror or str(error), cure=f"ls -l {path}"
+        ) from error
+    if len(raw) > MAX_BYTES:
+        raise ProfileError(f"{path} is larger than 1 MiB.", why="A profile is a page of YAML.")
+    root = _composed(str(path), raw)
+    begin = Origin(str(path), 1, 1)
+    if root is None:
+        raise InvalidProfileError([Problem(begin, "the file is empty; it needs `model:`")])
+    if not isinstance(root, yaml.MappingNode):
+        raise InvalidProfileError([Problem(begin, "a profile is a mapping of sections")])
+    reader = _Reader(str(path))
+    data = reader.value(root, ())
+    if reader.problems:
+        raise InvalidProfileError(reader.problems)
+    return Document(data, reader.origins)
+
+
+def _composed(source: str, raw: bytes) -> yaml.Node | None:
+    try:
+        return _compose(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        column = error.start - raw.rfind(b"\n", 0, error.start)
+        problem = Problem(Origin(source, line, column), "not UTF-8 text")
+    except RecursionError:
+        problem = Problem(Origin(source, 1, 1), "nested too deep")
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = _origin(source, mark) if mark else Origin(source, 1, 1)
+        problem = Problem(where, error.problem or error.context or "not YAML")
+    except yaml.YAMLError as error:
+        problem = Problem(Origin(source, 1, 1), str(error).splitlines()[0])
+    raise InvalidProfileError([problem])
+
+
+def _compose(text: str) -> yaml.Node | None:
+    node: yaml.Node | None = yaml.compose(text, Loader=_NoAliases)
+    return node
+
+
+class _NoAliases(yaml.SafeLoader):
+    """Refuses aliases, so that a small file cannot unfold into a huge one."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            alias: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(
+                problem="anchors and aliases are not allowed in a profile",
+                problem_mark=alias.start_mark,  # type: ignore[arg-type]
+            )
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
+
+
+class _Reader:
+    """Turns YAML nodes into plain values and remembers where each of them stood."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self.origins: dict[Place, Origin] = {}
+        self.problems: list[Problem] = []
+        self._constructor = yaml.constructor.SafeConstructor()
+
+    def value(self, node: yaml.Node, place: Place) -> Any:
+        """Return the plain value of a node."""
+        self.origins.setdefault(place, self._origin(node))
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, place)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*place, index)) for index, item in enumerate(node.value)]
+        try:
+            return self._constructor.construct_object(node)
+        except yaml.MarkedYAMLError as error:
+            self._problem(node, error.problem or "a value of an unknown type")
+        except ValueError as error:  # a date such as 2026-99-99
+            self._problem(node, str(error))
+        return None
+
+    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+        content: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if not isinstance(key, str):
+                self._problem(key_node, "a key must be a plain word")
+            elif key in content:
+                self._problem(key_node, f"`{key}` stands here for the second time")
+            else:
+                self.origins[(*place, key)] = self._origin(key_node)
+                content[key] = self.value(value_node, (*place, key))
+        return content
+
+    def _problem(self, node: yaml.Node, text: str) -> None:
+        self.problems.append(Problem(self._origin(node), text))
+
+    def _origin(self, node: yaml.Node) -> Origin:
+        return _origin(self._source, node.start_mark)
+
+
+def _origin(source: str, mark: Any) -> Origin:
+    return Origin(source, mark.line + 1, mark.column + 1)

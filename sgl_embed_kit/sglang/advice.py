@@ -1,0 +1,48 @@
+"""What is known of flags that people write and SGLang does not take: flag_advice.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import yaml
+
+
+@dataclass(frozen=True)
+class Invented:
+    """A flag that never existed: the one to use, and why; names without dashes before."""
+
+    instead: str
+    why: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A flag that a release took away: its new name, and the first release without it."""
+
+    now: str
+    gone_in: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Advice:
+    """All that is known, by the flag's name without dashes before it."""
+
+    never_existed: dict[str, Invented]
+    renamed: dict[str, Renamed]
+    set_by_profile: dict[str, str]
+
+
+@cache
+def advice() -> Advice:
+    """Return what is known of flags."""
+    text = resources.files(__package__).joinpath("flag_advice.yaml").read_text(encoding="utf-8")
+    data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    return Advice(
+        never_existed={name: Invented(**entry) for name, entry in data["never_existed"].items()},
+        renamed={name: Renamed(**entry) for name, entry in data["renamed"].items()},
+        set_by_profile=data["set_by_profile"],
+    )
