@@ -17,6 +17,7 @@ COMMANDS = {
     "quickstart": "From a machine with nothing to a real server and real vectors.",
     "doctor": "Say before the wait what would go wrong after it.",
     "launch": "Start the server that a profile describes.",
+    "profile": "List, show, check and write profiles.",
     "model": "Make and look at models.",
 }
 """Each command and its one-line help; the module of the same name is imported late."""

@@ -35,11 +35,13 @@ class Loaded:
         shown: The profile as it may be shown: what came from the environment stands in
             it as it was written, such as ${HF_TOKEN}.
         origins: Where each value was written; what is not in it is a default.
+        path: The profile's own file.
     """
 
     profile: Profile
     shown: Profile
     origins: Mapping[Place, Origin]
+    path: Path
 
     def origin_of(self, place: Place) -> Origin:
         """Return where a value was written, or the section around it."""
@@ -80,7 +82,8 @@ def read_profile(
         ProfileError: there is no such profile, or it cannot be used.
         UsageError: a setting is not of the form KEY=VALUE.
     """
-    document = _extended(_find(reference), ())
+    path = _find(reference)
+    document = _extended(path, ())
     draft = _Draft(document.data, document.origins)
     for setting in settings:
         _set(draft, setting)
@@ -103,13 +106,24 @@ def read_profile(
     shown = profile
     for place, written in draft.expanded.items():
         shown = _with_text(shown, place, written)
-    return Loaded(profile, shown, draft.origins)
+    return Loaded(profile, shown, draft.origins, path)
 
 
 def bundled_profiles() -> dict[str, Path]:
     """Return the profiles that come with the toolkit, by name."""
     folder = PACKAGED if PACKAGED.is_dir() else CHECKOUT
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def head_comment(path: Path) -> str:
+    """Return the comment at the head of a profile, which says what its numbers rest on."""
+    lines: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if not line.startswith("# yaml-language-server:"):
+            lines.append(line.removeprefix("#").strip())
+    return "\n".join(lines)
 
 
 def _find(reference: str) -> Path:

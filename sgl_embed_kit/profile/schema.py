@@ -33,14 +33,16 @@ class ModelSection(Section):
     def _without_trailing_slash(cls, path: str) -> str:
         # A repository id with a slash at its end is an OSError in transformers, and
         # either kind would carry the slash into the served model name.
+        if path.startswith("-"):
+            raise ValueError("must not begin with a dash; write ./ before it")
         return path.rstrip("/") or path
 
     @field_validator("served_name")
     @classmethod
     def _without_colon(cls, name: str | None) -> str | None:
         # SGLang reads "base:adapter" as a LoRA adapter and asserts that there is none.
-        if name is not None and (":" in name or not name.strip()):
-            raise ValueError("must not be empty or contain ':'")
+        if name is not None and (":" in name or name.startswith("-") or not name.strip()):
+            raise ValueError("must not be empty, begin with a dash or contain ':'")
         return name
 
     @property

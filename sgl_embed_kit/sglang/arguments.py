@@ -16,8 +16,12 @@ from sgl_embed_kit.sglang.advice import advice
 from sgl_embed_kit.sglang.flag_history import releases_with
 from sgl_embed_kit.sglang.flags import Flag, FlagTable
 
-HUMAN_INTEGER = re.compile(r"\d+(\.\d+)?[kKmMgGtT]?")
-"""What SGLang's `human_readable_int` takes, such as 8192 or 8k (srt/server_args.py)."""
+SIZE = re.compile(r"-?\d+|\d+(\.\d+)?[kMGT]|\d+[KMGT]i")
+"""What SGLang's `human_readable_int` takes, such as 8192 or 8k (srt/utils/common.py)."""
+
+
+NUMBER = re.compile(r"-\d+|-\d*\.\d+")
+"""What argparse takes for a negative number and not for a flag."""
 
 
 class WrongArgumentError(Exception):
@@ -39,12 +43,20 @@ def words_for(table: FlagTable, name: str, value: Any) -> list[str]:
     flag, spelled = find_flag(table, name)
     if flag.type == "switch":
         return _switch(flag, spelled, value)
+    if flag.type == "json" and isinstance(value, list):
+        value = json.dumps(value)
     values = value if isinstance(value, list) else [value]
     if flag.nargs == "1" and len(values) != 1:
         raise WrongArgumentError(f"{spelled} takes one value, not a list")
     if flag.nargs == "+" and not values:
         raise WrongArgumentError(f"{spelled} takes at least one value")
-    return [spelled, *(_text(flag, spelled, item) for item in values)]
+    texts = [_text(flag, spelled, item) for item in values]
+    like_flags = [text for text in texts if text.startswith("-") and not NUMBER.fullmatch(text)]
+    if not like_flags:
+        return [spelled, *texts]
+    if len(texts) == 1:
+        return [f"{spelled}={texts[0]}"]  # argparse would take the value for a flag
+    raise WrongArgumentError(f"{spelled} cannot take {like_flags[0]!r} as one of several values")
 
 
 def find_flag(table: FlagTable, name: str) -> tuple[Flag, str]:
@@ -114,14 +126,22 @@ def _text(flag: Flag, spelled: str, value: Any) -> str:
     return text
 
 
-_KINDS = {"int": "a whole number", "float": "a number", "json": "JSON", "str": "a text"}
+_KINDS = {
+    "int": "a whole number",
+    "size": "a whole number, such as 8192 or 8k",
+    "float": "a number",
+    "json": "JSON",
+    "str": "a text",
+}
 
 
 def _fits(kind: str, text: str) -> bool:
     """Say whether a text is what argparse would turn into a value of this kind."""
     try:
+        if kind == "size":
+            return SIZE.fullmatch(text) is not None
         if kind == "int":
-            return HUMAN_INTEGER.fullmatch(text.removeprefix("-")) is not None
+            int(text)
         if kind == "float":
             float(text)
         if kind == "json":

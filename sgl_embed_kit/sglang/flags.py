@@ -23,7 +23,13 @@ from sgl_embed_kit.sglang.source import UNKNOWN, Module, Package
 SERVER_ARGS = "srt.server_args"
 FIELDS = Path("srt") / "arg_groups" / "fields"
 
-_TYPES = {"int": "int", "float": "float", "human_readable_int": "int", "json.loads": "json"}
+_TYPES = {
+    "int": "int",
+    "float": "float",
+    "human_readable_int": "size",
+    "json.loads": "json",
+    "json_list_type": "json",
+}
 """Types and parsers that say what a value must look like; any other takes a string."""
 
 _WITHOUT_VALUE = {
@@ -42,7 +48,8 @@ class Flag:
 
     Attributes:
         names: Its spellings, the main one first.
-        type: "switch" (takes no value), "int", "float", "json" or "str".
+        type: "switch" (takes no value), "int", "size" (an int that may end in k, M, Ki …),
+            "float", "json" or "str".
         nargs: How many values it takes: "0", "1", "?", "*" or "+".
         choices: The values allowed, or None where any is, or the source does not tell.
         default: Its default, or None where there is none, or the source does not tell.
@@ -107,6 +114,7 @@ def _all_flags(sources: Package, server_args: Module, package: Path) -> Iterator
     }
     for method in own.body:
         if isinstance(method, ast.FunctionDef) and method.name == "add_cli_args":
+            server_args.enter(method)
             for node in ast.walk(method):
                 if isinstance(node, ast.Call) and _name(node.func).endswith(".add_argument"):
                     yield from _argument(server_args, node, defaults)

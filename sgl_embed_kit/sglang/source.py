@@ -26,6 +26,7 @@ UNKNOWN: Final = Unknown()
 _COLLECTORS: dict[str, Callable[[Any], Any]] = {
     "list": list,
     "set": list,
+    "frozenset": list,
     "tuple": list,
     "sorted": sorted,
 }
@@ -79,6 +80,12 @@ class Module:
                     self._imported[alias.asname or alias.name] = (node.module, alias.name)
             elif isinstance(node, ast.ClassDef):
                 self.classes[node.name] = node
+
+    def enter(self, function: ast.FunctionDef) -> None:
+        """Take the names that a function assigns as names of this module, too."""
+        for node in function.body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                self._assigned[node.targets[0].id] = node.value
 
     def value(self, node: ast.expr | None) -> Any:
         """Return the value of an expression in this module, or UNKNOWN."""

@@ -53,8 +53,8 @@ def keep_table(installed: Installed) -> None:
 
 
 def _cache_file(installed: Installed) -> Path:
-    """Name the cache by version and by the newest of the files that declare flags."""
-    declaring = [installed.package / "srt" / "server_args.py"]
+    """Name the cache by version and by the newest file that declares or reads flags."""
+    declaring = [installed.package / "srt" / "server_args.py", *Path(__file__).parent.glob("*.py")]
     declaring += (installed.package / "srt" / "arg_groups").rglob("*.py")
     newest = max(file.stat().st_mtime_ns for file in declaring)
     return cache_folder() / "flags" / f"{installed.version}-{newest}.json"

@@ -185,7 +185,12 @@ def test_every_flag_of_the_installed_release_is_found_and_none_invented(
 def test_what_is_said_of_choices_defaults_and_types_is_true(
     real: dict[str, dict[str, Any]], parsed: dict[str, Flag]
 ) -> None:
-    types = {"int": {"int", "human_readable_int"}, "float": {"float"}, "json": {"loads"}}
+    types = {
+        "int": {"int"},
+        "size": {"human_readable_int"},
+        "float": {"float"},
+        "json": {"loads", "json_list_type"},
+    }
     for name, flag in parsed.items():
         if flag.choices is not None:
             assert sorted(flag.choices) == real[name]["choices"], name
