@@ -113,6 +113,10 @@ def test_make_test_runs_pytest() -> None:
 def test_each_command_prints_what_the_readme_shows(
     command: str, expected: str, minilm: Launched, tmp_path: Path
 ) -> None:
+    for block in blocks():
+        if block.language == "yaml":  # its first line names the file that it is
+            name = block.content.splitlines()[0].removeprefix("# ")
+            (tmp_path / name).write_text(block.content, encoding="utf-8")
     port = minilm.url.rsplit(":", 1)[1]
     if "127.0.0.1:30000/" in command:  # asks the running server
         command = command.replace("30000", port)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 from sgl_embed_kit.profile import Loaded, read_profile
-from sgl_embed_kit.profile.problems import InvalidProfileError, Problem
+from sgl_embed_kit.profile.rules import Fault
 from sgl_embed_kit.sglang.command import argument_faults
 from sgl_embed_kit.sglang.installed import Installed
 from sgl_embed_kit.sglang.tables import table_for
@@ -23,10 +25,11 @@ def read_runnable(
     Raises:
         ProfileError: there is no such profile, or it cannot be used.
     """
-    loaded = read_profile(reference, settings, allow_unsafe=allow_unsafe)
-    table = table_for(loaded.profile.sglang.version, installed)
-    faults = argument_faults(loaded.profile, table)
-    problems = [Problem(loaded.origin_of(place), text) for place, text in faults]
-    if problems:
-        raise InvalidProfileError(problems)
-    return loaded
+
+    def flags(data: Mapping[str, Any]) -> Iterator[Fault]:
+        wanted = data["sglang"].get("version") if isinstance(data.get("sglang"), dict) else None
+        with suppress(ValueError):  # a version of another form is the schema's to refuse
+            table = table_for(wanted if isinstance(wanted, str) else None, installed)
+            yield from argument_faults(data, table)
+
+    return read_profile(reference, settings, allow_unsafe=allow_unsafe, also=flags)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from sgl_embed_kit.errors import ProfileError, UsageError
 from sgl_embed_kit.profile.problems import InvalidProfileError, Origin, Place, Problem, name_of
-from sgl_embed_kit.profile.rules import contradictions, sensitive_faults
+from sgl_embed_kit.profile.rules import Fault, contradictions, sensitive_faults
 from sgl_embed_kit.profile.schema import Profile
 from sgl_embed_kit.profile.yaml_file import Document, read_yaml
 
@@ -75,8 +75,17 @@ def read_profile(
     *,
     env: Mapping[str, str] = os.environ,
     allow_unsafe: bool = False,
+    also: Callable[[Mapping[str, Any]], Iterable[Fault]] | None = None,
 ) -> Loaded:
     """Load a profile, change it by `--set KEY=VALUE` settings, and check all of it.
+
+    Args:
+        reference: A file, or the bare name of a bundled profile.
+        settings: KEY=VALUE each, put over what the files say.
+        env: Where ${NAME} is looked up.
+        allow_unsafe: Whether keys that could run foreign code are allowed.
+        also: One more check of the content, run even if the content is not valid, so
+            that all faults are named in one go.
 
     Raises:
         ProfileError: there is no such profile, or it cannot be used.
@@ -91,6 +100,8 @@ def read_profile(
     for place, text in sensitive_faults(
         draft.data, frozenset(draft.expanded), allow_unsafe=allow_unsafe
     ):
+        draft.problems.append(Problem(_origin(draft, place), text))
+    for place, text in also(draft.data) if also else ():
         draft.problems.append(Problem(_origin(draft, place), text))
     try:
         profile = Profile.model_validate(draft.data)

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.loading import VARIABLE
@@ -113,10 +114,16 @@ def build_command(
     return Command(tuple(argv), env)
 
 
-def argument_faults(profile: Profile, table: FlagTable) -> Iterator[tuple[Place, str]]:
-    """Yield what a release would not take of a profile's limits and `sglang.extra_args`."""
+def argument_faults(data: Mapping[str, Any], table: FlagTable) -> Iterator[tuple[Place, str]]:
+    """Yield what a release would not take of a profile's limits and `sglang.extra_args`.
+
+    Args:
+        data: The profile's content, which need not be valid: so that wrong flags are named
+            together with wrong keys.
+        table: The flags of the release that will run.
+    """
     owned = {f"--{name}": key for name, key in advice().set_by_profile.items()}
-    for name, value in profile.sglang.extra_args.items():
+    for name, value in _mapping(_mapping(data, "sglang"), "extra_args").items():
         place = ("sglang", "extra_args", name)
         try:
             flag, _ = find_flag(table, name)
@@ -129,11 +136,16 @@ def argument_faults(profile: Profile, table: FlagTable) -> Iterator[tuple[Place,
             yield place, str(error)
     for name, key in advice().set_by_profile.items():
         section, _, field = key.partition(".")
-        if section == "limits" and getattr(profile.limits, field) is not None:
+        if section == "limits" and _mapping(data, "limits").get(field) is not None:
             try:
                 find_flag(table, name)
             except WrongArgumentError as error:
                 yield (section, field), str(error)
+
+
+def _mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = data.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _quoted(word: str) -> str:

@@ -25,6 +25,11 @@ def test_wrong_flags_are_all_named_where_they_stand(tmp_path: Path) -> None:
     ]
 
 
+def test_wrong_keys_and_wrong_flags_are_named_in_one_go(tmp_path: Path) -> None:
+    text = "limits: {contxt: 1}\nsglang: {extra_args: {max-num-seqs: 8}}"
+    assert [problem.split(":")[0] for problem in problems(tmp_path, text)] == ["2", "3"]
+
+
 def test_another_spelling_of_a_flag_that_the_profile_sets_is_found_too(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, "sglang: {extra_args: {tp: 2}}")
     assert "set by the profile's own key `parallel.tensor`" in problem
