@@ -21,8 +21,8 @@ from typing import Dict, List, Optional
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOG = VENV / "install.log"
-OLDEST_PYTHON = (3, 11)
-NEWER_PYTHONS = ("python3.13", "python3.12", "python3.11")
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
+TESTED_PYTHONS = ("python3.13", "python3.12", "python3.11")
 GIGABYTE = 10**9
 # Measured with SGLang 0.5.23: .venv takes 11 GB, pip's cache of the wheels 3 to 4 GB.
 SERVER_DISK = {"venv": 11.0, "cache": 3.5, "temp": 0.5}
@@ -42,7 +42,7 @@ def main() -> int:
     if not sets or not set(sets) <= {"server", "dev"}:
         print("usage: bootstrap.py server|dev ...", file=sys.stderr)
         return 2
-    use_newer_python()
+    use_tested_python()
     try:
         stamp = fingerprint()
         missing = [name for name in sets if not is_installed(name, stamp)]
@@ -61,19 +61,19 @@ def main() -> int:
     return 0
 
 
-def use_newer_python() -> None:
-    """Run again under a newer Python of this machine, if this one is too old."""
-    if sys.version_info[:2] >= OLDEST_PYTHON:
+def use_tested_python() -> None:
+    """Run again under another Python of this machine, if this one is too old or too new."""
+    if OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON:
         return
-    for name in NEWER_PYTHONS:
+    for name in TESTED_PYTHONS:
         found = shutil.which(name)
         # A version manager's shim exists for versions that are not selected, and fails.
         if found and subprocess.call([found, "-c", ""], stderr=subprocess.DEVNULL) == 0:
             os.execv(found, [found, __file__, *sys.argv[1:]])
     version = ".".join(map(str, sys.version_info[:3]))
     error = CannotInstallError(
-        "Python 3.11 or newer is needed.",
-        "This is Python {}, and no newer one was found.".format(version),
+        "Python 3.11, 3.12 or 3.13 is needed.",
+        "This is Python {}, and no other one was found.".format(version),
         "sudo apt-get install python3.11 python3.11-venv",
     )
     print("\n".join(error.lines), file=sys.stderr)

@@ -126,6 +126,22 @@ def test_wrong_use_is_said(arguments: list[str]) -> None:
     assert done.stderr.startswith("usage:")
 
 
+@pytest.mark.parametrize("version", [(3, 10, 13), (3, 14, 0)])
+def test_a_python_that_was_not_tested_is_refused_if_there_is_no_other(
+    bootstrap: ModuleType,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    version: tuple[int, int, int],
+) -> None:
+    monkeypatch.setattr(bootstrap.sys, "version_info", version)
+    monkeypatch.setattr(bootstrap.shutil, "which", lambda _name: None)
+    with pytest.raises(SystemExit) as ended:
+        bootstrap.use_tested_python()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert f"This is Python {'.'.join(map(str, version))}, and no other one was found." in said
+
+
 @pytest.mark.parametrize("version", ["3.7", "3.8", "3.9", "3.10"])
 def test_an_older_python_can_read_the_script_and_says_what_is_needed(version: str) -> None:
     # The grammar of each version, as far as this Python knows it, is the first hurdle.
