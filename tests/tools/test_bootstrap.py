@@ -2,15 +2,18 @@
 
 import importlib.util
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections import namedtuple
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, processes_with
 
 SCRIPT = ROOT / "tools" / "bootstrap.py"
 Usage = namedtuple("Usage", "total used free")
@@ -116,6 +119,32 @@ def test_a_changed_lock_is_installed_again(bootstrap: ModuleType) -> None:
     bootstrap.VENV.mkdir()
     bootstrap.stamp_file("server").write_text("what was pinned before")
     assert not bootstrap.is_installed("server", bootstrap.fingerprint())
+
+
+def test_ctrl_c_while_pip_runs_ends_pip_and_says_how_to_go_on(tmp_path: Path) -> None:
+    for name in ("tools", "constraints", "sgl_embed_kit", "profiles"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    mark = f"bootstrap-{tmp_path}"
+    with (tmp_path / "output").open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-u", str(tmp_path / "tools" / "bootstrap.py"), "dev"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "SGL_EMBED_TEST": mark},
+        )
+    log = tmp_path / ".venv" / "install.log"
+    deadline = time.monotonic() + 120
+    while not (log.is_file() and "Collecting" in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    said = (tmp_path / "output").read_text()
+    assert said.endswith("interrupted; the same command goes on from here\n")
+    assert "Traceback" not in said
+    assert processes_with(mark) == []
+    assert not list((tmp_path / ".venv").glob(".installed-*"))
 
 
 @pytest.mark.parametrize("arguments", [[], ["nosuch"], ["server", "nosuch"]])
