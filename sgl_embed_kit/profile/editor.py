@@ -6,10 +6,11 @@ import ast
 import inspect
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from sgl_embed_kit.errors import UsageError
 from sgl_embed_kit.profile import schema
-from sgl_embed_kit.profile.schema import Profile
+from sgl_embed_kit.profile.schema import ModelSection, Profile
 
 SCHEMA_FILE = "profile.schema.json"
 SCHEMA_LINE = f"# yaml-language-server: $schema={SCHEMA_FILE}"
@@ -33,7 +34,19 @@ def json_schema() -> dict[str, Any]:
 
 
 def new_profile(model: str, device: str, gpu: str | None, context_length: int, port: int) -> str:
-    """Return the text of a profile to begin with, each line with its reason."""
+    """Return the text of a profile to begin with, each line with its reason.
+
+    Raises:
+        UsageError: the model's path can be none.
+    """
+    try:
+        ModelSection(path=model)
+    except ValidationError as error:
+        raise UsageError(
+            f"{model!r} cannot be a model's path.",
+            why=error.errors(include_url=False)[0]["msg"].removeprefix("Value error, "),
+            cure="sgl-embed profile new FILE --model Qwen/Qwen3-Embedding-0.6B",
+        ) from None
     pool = max(16384, 2 * context_length)
     head = [
         SCHEMA_LINE,

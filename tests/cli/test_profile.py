@@ -82,6 +82,14 @@ def test_new_writes_a_profile_that_loads_with_the_answers(tmp_path: Path, model:
     assert data["limits"] == {"context_length": 512, "max_total_tokens": 16384}
 
 
+def test_new_refuses_what_can_be_no_path_and_writes_nothing(tmp_path: Path) -> None:
+    options = ["--model", "- y", "--device", "cpu", "--context-length", "512"]
+    done = run("profile", "new", str(tmp_path / "new.yaml"), *options)
+    assert done.returncode == 2
+    assert "must not begin with a dash" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_new_never_writes_over_a_profile(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("precious")
