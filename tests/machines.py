@@ -27,9 +27,6 @@ class FakeMachine:
     def python(self) -> tuple[int, int, int]:
         return self.version
 
-    def cpus(self) -> int:
-        return 8
-
     def memory_available(self) -> int:
         return self.memory
 

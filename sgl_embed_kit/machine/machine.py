@@ -41,9 +41,6 @@ class Machine(Protocol):
     def python(self) -> tuple[int, int, int]:
         """Return the version of the Python that runs."""
 
-    def cpus(self) -> int:
-        """Return the number of processors that this process may use."""
-
     def memory_available(self) -> int:
         """Return the bytes of memory that can be had without swapping."""
 
@@ -67,12 +64,6 @@ class RealMachine:
     def python(self) -> tuple[int, int, int]:
         """Return the version of the Python that runs."""
         return sys.version_info[:3]
-
-    def cpus(self) -> int:
-        """Return the number of processors that this process may use."""
-        if sys.platform == "linux":
-            return len(os.sched_getaffinity(0))
-        return os.cpu_count() or 1
 
     def memory_available(self) -> int:
         """Return the bytes of memory that can be had without swapping."""

@@ -43,12 +43,6 @@ class Loaded:
     origins: Mapping[Place, Origin]
     path: Path
 
-    def origin_of(self, place: Place) -> Origin:
-        """Return where a value was written, or the section around it."""
-        while place not in self.origins and place:
-            place = place[:-1]
-        return self.origins.get(place, Origin("defaults"))
-
 
 @dataclass
 class _Draft:

@@ -53,7 +53,6 @@ def test_what_it_is_and_has() -> None:
     machine = RealMachine()
     assert machine.platform().split()[0] == sys.platform
     assert machine.python() == sys.version_info[:3]
-    assert 1 <= machine.cpus() <= 4096
     assert 10**8 < machine.memory_available() < 10**14
 
 

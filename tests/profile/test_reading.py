@@ -42,10 +42,10 @@ class TestExtends:
         assert loaded.profile.model.path == "org/child"
         assert loaded.profile.model.dtype == "float32"
         assert loaded.profile.limits.context_length == 512
-        assert loaded.origin_of(("model", "path")) == Origin(str(path), 3, 3)
+        assert loaded.origins[("model", "path")] == Origin(str(path), 3, 3)
         base_file = str(tmp_path / "base.yaml")
-        assert loaded.origin_of(("limits", "context_length")) == Origin(base_file, 3, 3)
-        assert str(loaded.origin_of(("launch", "timeout_seconds"))) == f"{path}:1:1"
+        assert loaded.origins[("limits", "context_length")] == Origin(base_file, 3, 3)
+        assert ("launch", "timeout_seconds") not in loaded.origins
 
     def test_a_bundled_profile_can_be_extended_by_its_name(self, tmp_path: Path) -> None:
         path = write(tmp_path, child="extends: minilm-cpu\nserver: {port: 1234}\n")
@@ -105,7 +105,7 @@ class TestSettings:
         loaded = read(path, "limits.context_length=4096", "server.host=0.0.0.0")
         assert loaded.profile.limits.context_length == 4096
         assert loaded.profile.server.host == "0.0.0.0"
-        origin = loaded.origin_of(("limits", "context_length"))
+        origin = loaded.origins[("limits", "context_length")]
         assert str(origin) == "--set limits.context_length=4096"
 
     def test_a_wrong_setting_is_named_like_a_wrong_line(self, tmp_path: Path) -> None:
