@@ -166,6 +166,7 @@ def install(sets: List[str], stamp: str) -> None:
     print("  Installing {} packages ({})".format(len(names), size), flush=True)
     # Everything is in the locks, so pip has nothing to resolve: --no-deps.
     pip(["--no-deps", "--require-hashes"] + ["--requirement=" + lock for lock in locks], len(names))
+    print("  Installing this package", flush=True)
     pip(["--no-deps", "--no-build-isolation", "--editable", "."], 0)
     for name in sets:
         stamp_file(name).write_text(stamp)

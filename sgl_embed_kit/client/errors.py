@@ -20,10 +20,9 @@ class RefusedError(EmbeddingError):
         status: The HTTP status of its answer.
     """
 
-    def __init__(self, status: int, message: str, *, url: str) -> None:
+    def __init__(self, status: int, message: str) -> None:
         super().__init__(f"The server refused the request ({status}).", why=message, cure="")
         self.status = status
-        self.url = url
 
 
 class BadAnswerError(EmbeddingError):

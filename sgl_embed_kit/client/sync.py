@@ -142,5 +142,5 @@ class EmbeddingClient:
                 cure=f"curl -i {self.base_url}/health",
             ) from error
         if response.status_code != httpx.codes.OK:
-            raise RefusedError(response.status_code, decode_error(response.content), url=url)
+            raise RefusedError(response.status_code, decode_error(response.content))
         return response.content

@@ -83,7 +83,7 @@ def choose_model(named: str | None, machine: Machine, reach_of: CheckReach | Non
     where = f"a GPU ({gpus[0].name})" if gpus else "no GPU"
     if reach.ok:
         profile = _on(load_profile("06b-cpu"), device)
-        if reach.hub.name == "ModelScope":  # knows the model, not Hugging Face's commits
+        if reach.hub.is_modelscope:  # knows the model, not Hugging Face's commits
             model = profile.model.model_copy(update={"revision": None})
             profile = profile.model_copy(update={"model": model})
         return Choice(profile, f"{where}, and {reach.hub.name} is in reach")

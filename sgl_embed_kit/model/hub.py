@@ -25,6 +25,11 @@ class Hub:
     name: str
     url: str
 
+    @property
+    def is_modelscope(self) -> bool:
+        """Whether it is ModelScope, which has its own pages and its own commits."""
+        return self.name == "ModelScope"
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -87,6 +92,6 @@ def check_reach(repo: str, hub: Hub, time_limit: float = TIME_LIMIT) -> Reach:
 
 
 def _page(repo: str, hub: Hub) -> str:
-    if hub.name == "ModelScope":
+    if hub.is_modelscope:
         return f"models/{repo}"
     return f"{repo}/resolve/main/config.json"

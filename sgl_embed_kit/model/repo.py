@@ -24,7 +24,7 @@ def fetch_repo(repo: str, revision: str | None) -> Path | None:
         KitError: the hub cannot be reached, or has no such repository or revision.
     """
     hub = configured_hub()
-    if hub.name == "ModelScope":
+    if hub.is_modelscope:
         return None
     try:
         from huggingface_hub import snapshot_download

@@ -29,7 +29,6 @@ class VersionRange:
     """
 
     def __init__(self, text: str) -> None:
-        self.text = text
         self._conditions: list[tuple[str, tuple[int, ...]]] = []
         for part in text.split(","):
             match = _CONDITION.fullmatch(part)
