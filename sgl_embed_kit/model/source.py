@@ -10,19 +10,14 @@ from pathlib import Path
 from sgl_embed_kit.errors import KitError, ProfileError
 from sgl_embed_kit.folders import cache_folder
 from sgl_embed_kit.model import demo
+from sgl_embed_kit.model.known import known_model
 from sgl_embed_kit.model.repo import fetch_repo
 from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
-
-KNOWN_DOWNLOADS = {
-    "Qwen/Qwen3-Embedding-0.6B": 1_210_000_000,
-    "Qwen/Qwen3-Embedding-4B": 8_070_000_000,
-    "Qwen/Qwen3-Embedding-8B": 15_160_000_000,
-}
-"""Bytes of a repository: two for each parameter (595 776 512, 4 021 774 336 and
-7 567 295 488; the `mteb` package's model metadata) and 20 to 25 MB of tokenizer."""
+TOKENIZER_BYTES = 25_000_000
+"""Tokenizer files of the Qwen3-Embedding repositories, which have 20 to 25 MB of them."""
 
 
 class Kind(StrEnum):
@@ -66,7 +61,8 @@ class Source:
     def bytes_needed(self) -> int:
         """Disk space that bringing the model here takes; 0 where it is not known."""
         if self.kind is Kind.REPO:
-            return KNOWN_DOWNLOADS.get(self.model_path, 0)
+            known = known_model(self.model_path)
+            return 2 * known.parameters + TOKENIZER_BYTES if known else 0
         if not self.is_missing:
             return 0
         return demo.demo().bytes_needed if self.kind is Kind.DEMO else 4 * 1024 * 1024
