@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
@@ -13,7 +13,8 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from sgl_embed_kit.doctor import Report
+from sgl_embed_kit.doctor import Report, Subject, run_checks
+from sgl_embed_kit.doctor.engine import Check
 from sgl_embed_kit.doctor.report import as_text
 
 if TYPE_CHECKING:
@@ -119,6 +120,14 @@ def heading(text: str) -> None:
     """Show the heading of a part of the output, on stderr with the progress."""
     styled = click.style(text, bold=True) if wants_colour(sys.stderr) else text
     click.echo(f"\n{styled}", err=True)
+
+
+def preflight(subject: Subject, checks: Sequence[Check]) -> bool:
+    """Run checks and show what is not right; say whether a start makes sense."""
+    report = run_checks(subject, checks)
+    if not report.is_clean:
+        show_report(report.without_ok(), sys.stderr)
+    return not report.failures
 
 
 def show_report(report: Report, stream: TextIO) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from sgl_embed_kit.cli.console import Steps, show_report, steps, stop
+from sgl_embed_kit.cli.console import Steps, preflight, steps, stop
 from sgl_embed_kit.cli.options import profile_options
-from sgl_embed_kit.doctor import Subject, run_checks
-from sgl_embed_kit.doctor.checks import CHECKS
+from sgl_embed_kit.doctor import Subject
+from sgl_embed_kit.doctor.checks import CHECKS, CHECKS_OF_FILES
 from sgl_embed_kit.errors import ExitCode
 from sgl_embed_kit.launch.profile import read_runnable
 from sgl_embed_kit.launch.signals import stop_signals_interrupt
 from sgl_embed_kit.machine import RealMachine
+from sgl_embed_kit.profile.schema import KeySource
 from sgl_embed_kit.sglang.command import Command
 from sgl_embed_kit.sglang.installed import find_installed
 from sgl_embed_kit.sglang.tables import keep_table
@@ -53,10 +53,13 @@ def command(
     if installed is not None:
         keep_table(installed)
     with stop_signals_interrupt():
-        if not preflight(subject):
+        if not preflight(subject, CHECKS):
             return ExitCode.FAILED
+        had_files = subject.has_files
         with steps() as shown:
-            bring_files(subject, shown)
+            subject = bring_files(subject, shown)
+        if not had_files and not preflight(subject, CHECKS_OF_FILES):
+            return ExitCode.FAILED
         serve(subject)
     return ExitCode.OK
 
@@ -69,25 +72,26 @@ def show_command(built: Command, form: str) -> None:
             "argv": list(built.argv),
             "env": dict(built.env),
             "cwd": str(Path.cwd()),
+            "unset": list(built.unset),
+            "config": {flag: _shown_source(source) for flag, source in built.keys.items()},
         }
         click.echo(json.dumps(shown, indent=2))
     else:
         click.echo(built.as_shell())
 
 
-def preflight(subject: Subject) -> bool:
-    """Run the checks and show what is not right; say whether a start makes sense."""
-    report = run_checks(subject, CHECKS)
-    if not report.is_clean:
-        show_report(report.without_ok(), sys.stderr)
-    return not report.failures
+def _shown_source(source: KeySource | str) -> dict[str, str]:
+    """Return where a key comes from, as JSON shows it: never the key itself."""
+    if isinstance(source, str):
+        return {"text": source}  # of the shown profile, where it stands as ${NAME}
+    return {"env": source.env} if source.env is not None else {"file": source.file or ""}
 
 
-def bring_files(subject: Subject, shown: Steps) -> None:
-    """Bring the model's files here, with progress if that takes a while."""
+def bring_files(subject: Subject, shown: Steps) -> Subject:
+    """Bring the model's files here, with progress; return the subject that knows them."""
     source = subject.source
     shown.begin("Bringing the model", shows_progress=source.shows_progress)
-    source.make(subject.profile.model.revision)
+    return subject.with_files(source.make(subject.profile.model.revision))
 
 
 def serve(subject: Subject) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
@@ -87,13 +88,22 @@ def _show(error: KitError) -> None:
     colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     head = click.style("error:", fg="red", bold=True) if colour else "error:"
     click.echo(f"{head} {error.what}", err=True)
-    first, *more = error.why.splitlines() or [""]
-    if first:
-        click.echo(f"  why:  {first}", err=True)
-    for line in more:
-        click.echo(f"        {line}", err=True)
+    for number, line in enumerate(error.why.splitlines()):
+        click.echo(_wrapped(line, "        " if number else "  why:  "), err=True)
     if error.cure:
         click.echo(f"  cure: {error.cure}", err=True)
+
+
+def _wrapped(line: str, indent: str) -> str:
+    """Wrap a line at 80 columns; paths and addresses stay whole, to be clicked or copied."""
+    return textwrap.fill(
+        line,
+        80,
+        initial_indent=indent,
+        subsequent_indent=" " * 10,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 if __name__ == "__main__":

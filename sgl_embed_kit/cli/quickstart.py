@@ -11,10 +11,17 @@ from numpy.typing import NDArray
 from rich.cells import cell_len
 
 from sgl_embed_kit import __version__
-from sgl_embed_kit.cli.console import heading, show_report, steps, stop, wait_for_stop_signal
+from sgl_embed_kit.cli.console import (
+    heading,
+    preflight,
+    show_report,
+    steps,
+    stop,
+    wait_for_stop_signal,
+)
 from sgl_embed_kit.client import EmbeddingClient
 from sgl_embed_kit.doctor import Subject, run_checks
-from sgl_embed_kit.doctor.checks import CHECKS
+from sgl_embed_kit.doctor.checks import CHECKS, CHECKS_OF_FILES
 from sgl_embed_kit.errors import ExitCode
 from sgl_embed_kit.launch.quickstart import Choice, bring_model, choose_model
 from sgl_embed_kit.launch.server import Ready, running_server
@@ -62,7 +69,10 @@ def _quickstart(once: bool, model: str | None, port: int | None) -> ExitCode:
         brought = bring_model(choice)
     if brought.profile.model != choice.profile.model:
         _show_choice(brought)
-    with running_server(Subject.of(brought.profile, installed, machine)) as server:
+    subject = Subject.of(brought.profile, installed, machine).with_files(brought.folder)
+    if not preflight(subject, CHECKS_OF_FILES):
+        return ExitCode.FAILED
+    with running_server(subject) as server:
         with steps() as shown:
             ready = server.wait_until_ready(shown.begin)
         _show_vectors(brought, ready)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sgl_embed_kit.machine import PortUse
 from sgl_embed_kit.model.folder import ModelFolder
 from sgl_embed_kit.model.source import Kind
 from sgl_embed_kit.plan.memory import THREE_PROCESSES, cpu_memory_needed, kv_bytes_per_token
+from sgl_embed_kit.profile.keys import read_keys
 from sgl_embed_kit.sglang.flag_history import known_releases, table_of
 from sgl_embed_kit.sglang.installed import TESTED_FROM, tested_range
 from sgl_embed_kit.sglang.versions import VersionRange, release_of
@@ -203,7 +205,7 @@ def _memory_needed(subject: Subject) -> tuple[int, str]:
         folder = subject.model_folder()
     except KitError:
         folder = None
-    pool = subject.profile.limits.max_total_tokens
+    pool = subject.settled(subject.profile).limits.max_total_tokens
     if folder is None or folder.kv_shape is None or pool is None:
         return THREE_PROCESSES, "SGLang alone"
     kv_bytes = kv_bytes_per_token(*folder.kv_shape, subject.profile.model.dtype)
@@ -212,9 +214,9 @@ def _memory_needed(subject: Subject) -> tuple[int, str]:
 
 def _model(subject: Subject) -> Finding:
     source = subject.source
-    if source.kind is Kind.REPO:
+    if source.kind is Kind.REPO and not subject.has_files:
         return Finding(Status.OK, f"{source.model_path}, from the hub")
-    if source.is_missing:
+    if not subject.has_files:
         return Finding(Status.OK, f"{subject.profile.model.path} will be made in the cache")
     try:
         folder = subject.model_folder()
@@ -249,6 +251,18 @@ def _wrong_pooling(subject: Subject, folder: ModelFolder) -> Finding | None:
     )
 
 
+def _keys(subject: Subject) -> Finding:
+    server = subject.profile.server
+    if not server.keys:
+        return Finding(Status.OK, "the profile asks for no key")
+    try:
+        read_keys(server.keys, os.environ)
+    except KitError as error:
+        what = error.what.rstrip(".")
+        return Finding(Status.ERROR, f"{what}: {error.why}", "the key of the profile", error.cure)
+    return Finding(Status.OK, f"{' and '.join(server.keys)} can be read")
+
+
 CHECKS = (
     Check("SGE-PY-001", "python", "python", "Python", _python),
     Check("SGE-PKG-001", "sglang", "python", "SGLang", _sglang),
@@ -257,5 +271,8 @@ CHECKS = (
     Check("SGE-NET-001", "port", "network", "Port", _port),
     Check("SGE-DISK-001", "disk", "host", "Disk", _disk),
     Check("SGE-MEM-001", "memory", "host", "Memory", _memory),
+    Check("SGE-KEY-001", "keys", "network", "Keys", _keys),
     Check("SGE-MOD-001", "model", "model", "Model", _model),
 )
+CHECKS_OF_FILES = tuple(check for check in CHECKS if check.id in {"SGE-MEM-001", "SGE-MOD-001"})
+"""Checks that can say more once the model's files are here."""

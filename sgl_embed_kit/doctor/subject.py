@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from sgl_embed_kit.cpu_engine import OVERLAY
 from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.machine import Machine
+from sgl_embed_kit.model.bounds import Bounds, bounds_or_none, of_folder
 from sgl_embed_kit.model.folder import ModelFolder, read_folder
 from sgl_embed_kit.model.source import Kind, Source, locate
+from sgl_embed_kit.plan.limits import settled_limits
 from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.sglang.command import Command, build_command
 from sgl_embed_kit.sglang.flags import FlagTable
@@ -21,12 +24,21 @@ from sgl_embed_kit.sglang.tables import table_for
 
 @dataclass(frozen=True)
 class Subject:
-    """Everything that a check may read, and everything that the command is built from."""
+    """Everything that a check may read, and everything that the command is built from.
+
+    Attributes:
+        profile: What the user asks for.
+        source: Where its model comes from.
+        installed: The SGLang of this environment.
+        machine: The machine that it runs on.
+        fetched: Folder of the model's files once they were brought here.
+    """
 
     profile: Profile
     source: Source
     installed: Installed | None
     machine: Machine
+    fetched: Path | None = None
 
     @classmethod
     def of(cls, profile: Profile, installed: Installed | None, machine: Machine) -> Subject:
@@ -36,6 +48,14 @@ class Subject:
             KitError: the profile's `model.path` leads nowhere.
         """
         return cls(profile, locate(profile.model.path), installed, machine)
+
+    def with_files(self, folder: Path | None) -> Subject:
+        """Return the subject with what can be said now that the model's files are here.
+
+        Args:
+            folder: Where they are; None where SGLang itself will fetch them.
+        """
+        return replace(self, fetched=folder)
 
     @property
     def table(self) -> FlagTable:
@@ -53,15 +73,38 @@ class Subject:
         can_load = self.installed is not None and not self.installed.kernels
         return None if can_load else OVERLAY
 
+    @property
+    def has_files(self) -> bool:
+        """Whether the model's files are here, so that they can be looked at."""
+        if self.fetched is not None:
+            return True
+        return self.source.kind is not Kind.REPO and not self.source.is_missing
+
+    @cached_property
+    def bounds(self) -> Bounds | None:
+        """What the model allows; None where it is not known, or its folder has a fault."""
+        if self.fetched is None:
+            return bounds_or_none(self.source)
+        try:
+            return of_folder(read_folder(self.fetched))
+        except KitError:
+            return None
+
+    def settled(self, profile: Profile) -> Profile:
+        """Return a profile with the limits in place that it leaves open."""
+        return profile.model_copy(update={"limits": settled_limits(profile.limits, self.bounds)})
+
     def model_folder(self) -> ModelFolder | None:
-        """Read the model's folder; None for a repository, or where it is yet to be made.
+        """Read the model's folder; None where its files are not here yet.
 
         Raises:
             KitError: the folder cannot be served.
         """
-        if self.source.folder is None or self.source.is_missing:
+        if not self.has_files:
             return None
-        return read_folder(self.source.folder)
+        folder = self.fetched or self.source.folder
+        assert folder is not None
+        return read_folder(folder)
 
     def command(
         self, inherited: Mapping[str, str] = os.environ, *, shown: Profile | None = None
@@ -72,17 +115,13 @@ class Subject:
             inherited: The environment that the server will inherit.
             shown: The profile to build it from where the command is only shown.
         """
-        try:
-            folder = self.model_folder()
-        except KitError:
-            folder = None  # the checks report it; the command can be shown all the same
         return build_command(
-            shown or self.profile,
+            self.settled(shown or self.profile),
             self.table,
             model_path=shown.model.path
             if shown and shown.model.path != self.profile.model.path
             else self.source.model_path,
-            encoder=folder.is_encoder if folder else self.source.kind is Kind.DEMO,
+            encoder=self.bounds is not None and self.bounds.is_encoder,
             stand_in=self.stand_in,
             inherited=inherited,
         )

@@ -36,7 +36,8 @@ class ServerProcess:
         """
         self.log = log
         argv = [str(program), *command.argv[1:]]
-        env = {**os.environ, **command.env, "PYTHONUNBUFFERED": "1"}
+        kept = {name: text for name, text in os.environ.items() if name not in command.unset}
+        env = {**kept, **command.env, "PYTHONUNBUFFERED": "1"}
         try:
             with log.open("xb") as output, interrupts_deferred():
                 self._process = subprocess.Popen(

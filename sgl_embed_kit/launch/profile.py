@@ -1,4 +1,4 @@
-"""Read a profile to run it: also its flags are checked, against the SGLang that will run."""
+"""Read a profile to run it: checked against its model and the SGLang that will run, too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sgl_embed_kit.profile import Loaded, read_profile
+from sgl_embed_kit.errors import KitError
+from sgl_embed_kit.model.bounds import bounds_or_none
+from sgl_embed_kit.model.source import locate
+from sgl_embed_kit.plan.limits import beyond_model
+from sgl_embed_kit.profile import Loaded, Profile, read_profile
 from sgl_embed_kit.profile.rules import Fault
 from sgl_embed_kit.sglang.command import argument_faults
 from sgl_embed_kit.sglang.installed import Installed
@@ -20,7 +24,7 @@ def read_runnable(
     *,
     allow_unsafe: bool = False,
 ) -> Loaded:
-    """Load a profile and check its flags against the release that will run.
+    """Load a profile; check it against its model, its flags against the release that runs.
 
     Raises:
         ProfileError: there is no such profile, or it cannot be used.
@@ -32,4 +36,12 @@ def read_runnable(
             table = table_for(wanted if isinstance(wanted, str) else None, installed)
             yield from argument_faults(data, table)
 
-    return read_profile(reference, settings, allow_unsafe=allow_unsafe, also=flags)
+    def model(profile: Profile) -> Iterator[Fault]:
+        with suppress(KitError):  # a model that is not there is the checks' to name
+            bounds = bounds_or_none(locate(profile.model.path))
+            if bounds is not None:
+                yield from beyond_model(profile, bounds)
+
+    return read_profile(
+        reference, settings, allow_unsafe=allow_unsafe, check_content=flags, check_profile=model
+    )

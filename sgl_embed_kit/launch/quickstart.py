@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from sgl_embed_kit.machine import Machine
+from sgl_embed_kit.model.bounds import of_folder
 from sgl_embed_kit.model.demo import DemoWithdrawnError
-from sgl_embed_kit.model.folder import ModelFolder, read_folder
+from sgl_embed_kit.model.folder import read_folder
 from sgl_embed_kit.model.hub import MIRROR_HINT, Reach, check_reach, configured_hub
 from sgl_embed_kit.model.source import Kind, locate
+from sgl_embed_kit.plan.limits import settled_limits
 from sgl_embed_kit.profile import Profile, load_profile
 from sgl_embed_kit.profile.schema import HardwareSection, LimitsSection, ModelSection
 
 QWEN = "Qwen/Qwen3-Embedding-0.6B"
 LONGEST_CONTEXT = 8192
-SMALLEST_POOL = 16384
+"""Context of a model that is only to be tried, whatever its positions."""
 
 MULTILINGUAL = (
     "苹果是一种水果",
@@ -46,11 +49,13 @@ class Choice:
         profile: How it is served.
         because: Why this one, for people.
         hints: Commands that would lead to a better choice.
+        folder: Where the model's files are, once they were brought here.
     """
 
     profile: Profile
     because: str
     hints: tuple[str, ...] = ()
+    folder: Path | None = None
 
     def on_port(self, port: int) -> Choice:
         """Return the same choice, served on another port."""
@@ -115,25 +120,15 @@ def bring_model(choice: Choice) -> Choice:
             choice.hints,
         )
         return bring_model(random.on_port(choice.profile.server.port))
+    choice = replace(choice, folder=folder)
     if source.kind in {Kind.DEMO, Kind.TINY} or folder is None or choice.profile.limits != _NONE:
         return choice
-    limits = limits_for(read_folder(folder))
+    bounds = of_folder(read_folder(folder))
+    limits = settled_limits(_NONE, bounds, at_most=LONGEST_CONTEXT)
     return replace(choice, profile=choice.profile.model_copy(update={"limits": limits}))
 
 
 _NONE = LimitsSection()
-
-
-def limits_for(folder: ModelFolder) -> LimitsSection:
-    """Return limits under which any model of moderate size can be tried.
-
-    The context is what the model declares for a text, at most 8192 tokens; SGLang
-    refuses a text of exactly that many, hence one more where positions allow it. The
-    KV pool holds two contexts: one longer than the pool would hang the server.
-    """
-    longest = min(folder.longest_text or LONGEST_CONTEXT, folder.positions or LONGEST_CONTEXT)
-    context = min(longest + 1, folder.positions or longest + 1)
-    return LimitsSection(context_length=context, max_total_tokens=max(SMALLEST_POOL, 2 * context))
 
 
 def _named_profile(named: str, device: str) -> Profile:

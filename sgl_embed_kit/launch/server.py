@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 
 from sgl_embed_kit.client import ConnectionFailedError, EmbeddingClient, RefusedError
 from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.errors import KitError, NotReadyError, ServerDiedError
+from sgl_embed_kit.launch.keys_file import KeysFile, keys_file
 from sgl_embed_kit.launch.process import POLL_SECONDS, ServerProcess, log_file
 from sgl_embed_kit.profile import Profile
+from sgl_embed_kit.profile.keys import read_key
 from sgl_embed_kit.sglang.log import IMPORTING, phase_of, why_it_died
 
 PROBE_TEXT = "Is an embedding server here?"
@@ -49,9 +52,18 @@ class Ready:
 class RunningServer:
     """A server between its start and its stop."""
 
-    def __init__(self, profile: Profile, process: ServerProcess) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        process: ServerProcess,
+        *,
+        api_key: str | None = None,
+        keys_file: KeysFile | None = None,
+    ) -> None:
         self.profile = profile
         self.process = process
+        self._api_key = api_key
+        self._keys_file = keys_file
         self._started = time.monotonic()
 
     def wait_until_ready(self, on_phase: OnPhase) -> Ready:
@@ -66,7 +78,9 @@ class RunningServer:
         on_phase(IMPORTING)
         deadline = self._started + self.profile.launch.timeout_seconds
         url = url_of(self.profile)
-        with EmbeddingClient(url, model=self.profile.model.name, timeout=PROBE_SECONDS) as client:
+        with EmbeddingClient(
+            url, model=self.profile.model.name, api_key=self._api_key, timeout=PROBE_SECONDS
+        ) as client:
             while True:
                 self._raise_if_dead()
                 for label in self._new_phases():
@@ -114,7 +128,10 @@ class RunningServer:
 
     def _new_phases(self) -> list[str]:
         phases = [phase_of(line) for line in self.process.new_log_lines()]
-        return [phase.label for phase in phases if phase is not None]
+        labels = [phase.label for phase in phases if phase is not None]
+        if labels and self._keys_file is not None:
+            self._keys_file.remove()  # the first phase begins when all arguments were read
+        return labels
 
     def _probe(self, client: EmbeddingClient) -> int | None:
         """Return the dimension of an embedding from this server, or None: not yet."""
@@ -163,14 +180,24 @@ def running_server(subject: Subject) -> Iterator[RunningServer]:
     """
     assert subject.installed is not None
     assert subject.installed.command is not None
-    process = ServerProcess(
-        subject.command(), subject.installed.command, log_file(subject.profile.model.name)
-    )
-    server = RunningServer(subject.profile, process)
-    try:
-        yield server
-    finally:
-        server.stop()
+    command = subject.command()
+    keys = {
+        flag: source if isinstance(source, str) else read_key(source, os.environ)
+        for flag, source in command.keys.items()
+    }
+    with keys_file(keys) as file:
+        if file is not None:
+            argv = (*command.argv, "--config", str(file.path))
+            command = replace(command, argv=argv)
+        log = log_file(subject.profile.model.name)
+        process = ServerProcess(command, subject.installed.command, log)
+        server = RunningServer(
+            subject.profile, process, api_key=keys.get("api-key"), keys_file=file
+        )
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 def url_of(profile: Profile) -> str:

@@ -16,6 +16,15 @@ from sgl_embed_kit.guard.declared import (
 )
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
+POSITION_KEYS = (
+    "max_sequence_length",
+    "seq_length",
+    "max_seq_len",
+    "model_max_length",
+    "max_position_embeddings",
+)
+"""Keys in which SGLang looks for the longest context, in this order
+(CONTEXT_LENGTH_KEYS in srt/utils/hf_transformers/common.py of 0.5.23)."""
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -26,9 +35,12 @@ class ModelFolder:
     Attributes:
         path: The folder.
         architectures: `architectures` of config.json.
-        positions: `max_position_embeddings`, or None where config.json lacks it.
+        positions: Longest context that SGLang takes from config.json, or None where it
+            has no such key.
         longest_text: Tokens that the model declares a text may have
             (sentence_bert_config.json), or None where it declares nothing.
+        hidden_size: Width of the hidden state, or None where config.json lacks it.
+        attention_heads: Query heads, or None where config.json lacks them.
         kv_shape: Layers, KV heads and head dimension, or None where config.json lacks them.
         weight_bytes: Size of all safetensors files.
         pooling: The pooling that it declares, or None where it declares none.
@@ -38,6 +50,8 @@ class ModelFolder:
     architectures: tuple[str, ...]
     positions: int | None
     longest_text: int | None
+    hidden_size: int | None
+    attention_heads: int | None
     kv_shape: tuple[int, int, int] | None
     weight_bytes: int
     pooling: Pooling | None
@@ -67,8 +81,10 @@ def read_folder(path: Path) -> ModelFolder:
     return ModelFolder(
         path=path,
         architectures=architectures,
-        positions=_count(config, "max_position_embeddings"),
+        positions=_positions(config),
         longest_text=_longest_text(path),
+        hidden_size=_count(config, "hidden_size"),
+        attention_heads=_count(config, "num_attention_heads"),
         kv_shape=_kv_shape(config),
         weight_bytes=sum(file.stat().st_size for file in weights),
         pooling=_pooling(path),
@@ -94,6 +110,18 @@ def _config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise KitError(f"{file} is not a model's configuration.", why="It holds no JSON object.")
     return config
+
+
+def _positions(config: dict[str, Any]) -> int | None:
+    """Return the context that SGLang derives (get_context_length in the same file)."""
+    scaling = config.get("rope_scaling")
+    factor: Any = 1
+    if isinstance(scaling, dict) and scaling.get("rope_type") != "llama3":
+        original = "original_max_position_embeddings" in scaling
+        factor = 1 if original else scaling.get("factor", 1)
+    counts = (_count(config, key) for key in POSITION_KEYS)
+    positions = next((count for count in counts if count is not None), None)
+    return int(factor * positions) if positions and isinstance(factor, int | float) else None
 
 
 def _kv_shape(config: dict[str, Any]) -> tuple[int, int, int] | None:

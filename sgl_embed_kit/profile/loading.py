@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,18 @@ class _Draft:
     data: dict[str, Any]
     origins: dict[Place, Origin]
     expanded: dict[Place, str] = field(default_factory=dict)
+    secret: set[Place] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
+
+    def origin(self, place: Place) -> Origin:
+        """Return where a place was written; what is missing, where its section begins."""
+        while place not in self.origins:
+            place = place[:-1]
+        return self.origins[place]
+
+    def blame(self, faults: Iterable[Fault]) -> None:
+        """Add faults to the problems, with their places in the file."""
+        self.problems += [Problem(self.origin(place), text) for place, text in faults]
 
 
 def load_profile(reference: str) -> Profile:
@@ -69,7 +81,8 @@ def read_profile(
     *,
     env: Mapping[str, str] = os.environ,
     allow_unsafe: bool = False,
-    also: Callable[[Mapping[str, Any]], Iterable[Fault]] | None = None,
+    check_content: Callable[[Mapping[str, Any]], Iterable[Fault]] | None = None,
+    check_profile: Callable[[Profile], Iterable[Fault]] | None = None,
 ) -> Loaded:
     """Load a profile, change it by `--set KEY=VALUE` settings, and check all of it.
 
@@ -78,8 +91,8 @@ def read_profile(
         settings: KEY=VALUE each, put over what the files say.
         env: Where ${NAME} is looked up.
         allow_unsafe: Whether keys that could run foreign code are allowed.
-        also: One more check of the content, run even if the content is not valid, so
-            that all faults are named in one go.
+        check_content: One more check of the content, which need not be valid.
+        check_profile: One more check of the profile, run without its invalid values.
 
     Raises:
         ProfileError: there is no such profile, or it cannot be used.
@@ -87,31 +100,60 @@ def read_profile(
     """
     path = _find(reference)
     document = _extended(path, ())
-    draft = _Draft(document.data, document.origins)
+    draft = _Draft(document.data, document.origins, problems=list(document.unread.values()))
     for setting in settings:
         _set(draft, setting)
     draft.data = _expand(draft, draft.data, (), env)
     for place, text in sensitive_faults(
         draft.data, frozenset(draft.expanded), allow_unsafe=allow_unsafe
     ):
-        draft.problems.append(Problem(_origin(draft, place), text))
-    for place, text in also(draft.data) if also else ():
-        draft.problems.append(Problem(_origin(draft, place), text))
-    try:
-        profile = Profile.model_validate(draft.data)
-    except ValidationError as error:
-        items = error.errors(include_url=False)
-        raise InvalidProfileError(
-            draft.problems + [_problem(draft, item) for item in items]
-        ) from None
-    for place, text in contradictions(profile):
-        draft.problems.append(Problem(_origin(draft, place), text))
+        draft.secret.add(place)
+        draft.blame([(place, text)])
+    if check_content:
+        draft.blame(check_content(draft.data))
+    profile = _validated(draft, document.unread)
+    if profile is not None:
+        draft.blame(contradictions(profile))
+        if check_profile:
+            draft.blame(check_profile(profile))
     if draft.problems:
         raise InvalidProfileError(draft.problems)
+    assert profile is not None
     shown = profile
     for place, written in draft.expanded.items():
         shown = _with_text(shown, place, written)
     return Loaded(profile, shown, draft.origins, path)
+
+
+def _validated(draft: _Draft, unread: Mapping[Place, Problem]) -> Profile | None:
+    """Return the profile of a draft, or what is left of it without its invalid values.
+
+    So that values that contradict each other are named together with invalid ones.
+    """
+    try:
+        return Profile.model_validate(draft.data)
+    except ValidationError as error:
+        items = error.errors(include_url=False)
+    missing = {item["loc"] for item in items if item["type"] == "missing"}
+    draft.problems += [_problem(draft, item) for item in items if item["loc"] not in unread]
+    if missing:
+        return None
+    try:
+        return Profile.model_validate(_without(draft.data, [item["loc"] for item in items]))
+    except ValidationError:
+        return None
+
+
+def _without(data: dict[str, Any], places: Iterable[Place]) -> dict[str, Any]:
+    """Return a copy of a profile's content without the values at some places."""
+    copied = deepcopy(data)
+    for place in places:
+        section: Any = copied
+        for part in place[:-1]:
+            section = section.get(part, {}) if isinstance(section, dict) else {}
+        if isinstance(section, dict):
+            section.pop(place[-1], None)
+    return copied
 
 
 def bundled_profiles() -> dict[str, Path]:
@@ -182,7 +224,7 @@ def _merged(base: Document, over: Document) -> Document:
             data[key] = inner.data
         else:
             data[key] = value
-    return Document(data, origins)
+    return Document(data, origins, {**base.unread, **over.unread})
 
 
 def _set(draft: _Draft, setting: str) -> None:
@@ -197,14 +239,14 @@ def _set(draft: _Draft, setting: str) -> None:
         )
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date in month 13
         value = text
     section = draft.data
     for part in place[:-1]:
         inner = section.setdefault(part, {})
         section = inner if isinstance(inner, dict) else {}
     section[place[-1]] = value
-    draft.origins[place] = Origin(f"--set {setting}")
+    draft.origins[place] = Origin(f"--set {key.strip()}")
 
 
 def _expand(draft: _Draft, value: Any, place: Place, env: Mapping[str, str]) -> Any:
@@ -221,7 +263,7 @@ def _expand(draft: _Draft, value: Any, place: Place, env: Mapping[str, str]) -> 
         found = env.get(name) or default
         if found is None:
             text = f"`{name_of(place)}` needs the variable {name}, which is not set"
-            draft.problems.append(Problem(_origin(draft, place), text))
+            draft.problems.append(Problem(draft.origin(place), text))
         return found or ""
 
     draft.expanded[place] = value
@@ -241,12 +283,6 @@ def _with_text(value: Any, place: Place, text: str) -> Any:
     return {**value, head: _with_text(value[head], rest, text)}
 
 
-def _origin(draft: _Draft, place: Place) -> Origin:
-    while place not in draft.origins:  # what is missing is reported where its section begins
-        place = place[:-1]
-    return draft.origins[place]
-
-
 def _problem(draft: _Draft, item: Any) -> Problem:
     """Turn one of pydantic's errors into a problem with its place in the file."""
     place: Place = tuple(item["loc"])
@@ -259,9 +295,10 @@ def _problem(draft: _Draft, item: Any) -> Problem:
         text = f"`{name}` is missing"
     else:
         message = item["msg"].removeprefix("Value error, ")
-        shown = "…" if place in draft.expanded else repr(item["input"])
+        hidden = place in draft.expanded or place in draft.secret
+        shown = "…" if hidden else repr(item["input"])
         text = f"`{name}` is {shown}: {message[:1].lower()}{message[1:]}"
-    return Problem(_origin(draft, place), text)
+    return Problem(draft.origin(place), text)
 
 
 def _keys_beside(place: Place) -> list[str]:

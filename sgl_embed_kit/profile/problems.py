@@ -15,7 +15,7 @@ class Origin:
     """Where a value was written: a file with line and column from 1, or an option.
 
     Attributes:
-        source: The file, or the option, such as "--set server.port=80".
+        source: The file, or the option, such as "--set server.port".
         line: Line in the file, from 1; 0 for an option.
         column: Column in the file, from 1; 0 for an option.
     """
@@ -43,8 +43,8 @@ class InvalidProfileError(ProfileError):
     """A profile with problems; all of them are in `problems`, in the order of the file."""
 
     def __init__(self, problems: list[Problem]) -> None:
-        self.problems = sorted(problems)
-        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        self.problems = sorted(set(problems))
+        count = "a problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         super().__init__(f"The profile has {count}.", why="\n".join(map(str, self.problems)))
 
 

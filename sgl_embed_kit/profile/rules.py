@@ -13,6 +13,7 @@ import yaml
 from sgl_embed_kit.profile.problems import Place, name_of
 from sgl_embed_kit.profile.schema import Profile
 
+OFF = frozenset({"", "0", "false", "no", "n"})
 Fault = tuple[Place, str]
 """A place in the profile, and what is wrong there."""
 
@@ -35,7 +36,7 @@ def sensitive_faults(
             variable = f"${{{_variable(name)}}}"
             yield place, f"`{name}` is a secret, and a profile holds none; write {variable}"
         elif not allow_unsafe and _matches("unsafe", kind, name):
-            danger = "could run foreign code or disarm checks"
+            danger = "could run foreign code, delete files or disarm checks"
             yield place, f"`{name}` {danger}; it needs --allow-unsafe"
 
 
@@ -60,18 +61,54 @@ def contradictions(profile: Profile) -> Iterator[Fault]:
             f"a KV pool of {pool} tokens is smaller than the context of {context}: "
             "one text longer than the pool would hang the server",
         )
-    if extra.get("tokenizer-worker-num", 1) != 1 and profile.guard.enabled:
-        yield (
-            ("sglang", "extra_args", "tokenizer-worker-num"),
-            "SGLang's extra HTTP workers never load the guard: 1, or guard.enabled: false",
-        )
-    for flag in ("smg-grpc-mode", "grpc-mode", "grpc-port"):
-        if extra.get(flag) and profile.guard.enabled:
+    yield from _parts_that_exclude_each_other(profile)
+    for key, source in profile.server.keys.items():
+        if source.env is not None and source.file is not None:
+            name = key.replace("-", "_")
             yield (
-                ("sglang", "extra_args", flag),
-                "the guard does not watch gRPC: without it, or guard.enabled: false",
+                ("server", f"{name}_file"),
+                f"the key comes from {name}_env or from {name}_file, not from both",
             )
-    if profile.env.get("SGLANG_RUST_SERVER", "0") not in {"", "0"} and profile.guard.enabled:
+    page = extra.get("page-size", 1)
+    chunk = limits.chunked_prefill_size or -1
+    if isinstance(page, int) and page > 0 and chunk > 0 and chunk % page:
+        yield (
+            ("limits", "chunked_prefill_size"),
+            f"{chunk} tokens are no multiple of the page size, which is {page}",
+        )
+
+
+def _parts_that_exclude_each_other(profile: Profile) -> Iterator[Fault]:
+    """Yield parts of SGLang that cannot run together, or not with the guard or a key.
+
+    SGLang 0.5.23 refuses a key in its multi-tokenizer mode (init_multi_tokenizer in
+    srt/entrypoints/http_server.py) and with gRPC (handle_deprecated_args in
+    srt/arg_groups/serving_hook.py); neither runs the hooks that the guard lives in.
+    """
+    extra, guarded = profile.sglang.extra_args, profile.guard.enabled
+    if extra.get("tokenizer-worker-num", 1) != 1:
+        place: Place = ("sglang", "extra_args", "tokenizer-worker-num")
+        if guarded:
+            yield (
+                place,
+                "SGLang's extra HTTP workers never load the guard: 1, or guard.enabled: false",
+            )
+        if profile.server.keys:
+            yield place, "SGLang's extra HTTP workers cannot check a key: 1, or no key"
+    for section, flag in (
+        ("sglang.extra_args", "smg-grpc-mode"),
+        ("sglang.extra_args", "grpc-mode"),
+        ("sglang.extra_args", "grpc-port"),
+        ("env", "SGLANG_GRPC_PORT"),
+    ):
+        place = (*section.split("."), flag)
+        if not (profile.env if section == "env" else extra).get(flag):
+            continue
+        if guarded:
+            yield place, "the guard does not watch gRPC: without it, or guard.enabled: false"
+        if profile.server.keys:
+            yield place, "SGLang's gRPC door asks for no key: without it, or no key"
+    if profile.env.get("SGLANG_RUST_SERVER", "0").lower() not in OFF and guarded:
         yield (
             ("env", "SGLANG_RUST_SERVER"),
             "the guard does not load in SGLang's Rust front end: without it, or "
@@ -104,6 +141,11 @@ def _looks_like_a_secret(name: str, value: Any) -> bool:
 def _variable(name: str) -> str:
     """Return a name for the environment variable that should hold a secret."""
     return name if name.isupper() else f"SGL_EMBED_{name.upper().replace('-', '_')}"
+
+
+def is_secret_flag(name: str) -> bool:
+    """Say whether a flag of SGLang carries a secret, which must not stand in an argv."""
+    return _matches("secret", "flags", name)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -54,6 +55,28 @@ class ModelSection(Section):
         return PurePosixPath(rest).name or scheme
 
 
+KEY_FIELDS = ("api_key_env", "api_key_file", "admin_api_key_env", "admin_api_key_file")
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+@dataclass(frozen=True)
+class KeySource:
+    """Where a key comes from, which a profile itself never holds.
+
+    Attributes:
+        env: Name of an environment variable.
+        file: Path of a file.
+    """
+
+    env: str | None = None
+    file: str | None = None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is a key at all."""
+        return self.env is not None or self.file is not None
+
+
 class ServerSection(Section):
     """Where the server listens."""
 
@@ -61,8 +84,25 @@ class ServerSection(Section):
     """Address to listen on; 0.0.0.0 is every interface of this machine."""
     port: Annotated[int, Field(ge=1, le=65535)] = 30000
     """Port to listen on."""
+    api_key_env: VariableName | None = None
+    """Environment variable with the key that every request must carry."""
+    api_key_file: Annotated[str, Field(min_length=1)] | None = None
+    """File with that key; a relative path starts from the working directory."""
+    admin_api_key_env: VariableName | None = None
+    """Environment variable with the key for SGLang's maintenance routes."""
+    admin_api_key_file: Annotated[str, Field(min_length=1)] | None = None
+    """File with that key."""
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0
     """How long a server that is asked to stop may take to finish its requests."""
+
+    @property
+    def keys(self) -> dict[str, KeySource]:
+        """Where each of SGLang's key flags takes its value from."""
+        named = {
+            "api-key": KeySource(self.api_key_env, self.api_key_file),
+            "admin-api-key": KeySource(self.admin_api_key_env, self.admin_api_key_file),
+        }
+        return {flag: source for flag, source in named.items() if source.is_given}
 
 
 class HardwareSection(Section):
@@ -98,8 +138,17 @@ class LimitsSection(Section):
     """Texts that are worked on at the same time."""
     max_queued_requests: Annotated[int, Field(ge=1)] | None = None
     """Texts that may wait; one more is answered with 503."""
+    max_waiting_seconds: Annotated[float, Field(gt=0)] = 600.0
+    """A text that has waited longer is answered with 503; clients give up by then."""
     chunked_prefill_size: Annotated[int, Field(ge=-1)] | None = None
     """Tokens of a long text that are worked on in one go; -1 takes it whole."""
+
+    @field_validator("chunked_prefill_size")
+    @classmethod
+    def _tokens_or_off(cls, tokens: int | None) -> int | None:
+        if tokens == 0:
+            raise ValueError("must be 1 or more, or -1 for a whole text in one go")
+        return tokens
 
 
 class EmbeddingSection(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,17 @@ MAX_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Document:
-    """A file's content, and where each key and item of it stood."""
+    """A file's content, where each key and item of it stood, and what could not be read.
+
+    Attributes:
+        data: The content without what could not be read.
+        origins: Where each key and item stood.
+        unread: What could not be read of it, by its place.
+    """
 
     data: dict[str, Any]
     origins: dict[Place, Origin]
+    unread: dict[Place, Problem] = field(default_factory=dict)
 
 
 def read_yaml(path: Path) -> Document:
@@ -27,7 +34,7 @@ def read_yaml(path: Path) -> Document:
 
     Raises:
         ProfileError: it cannot be read, is larger than 1 MiB, not UTF-8, not YAML, or
-            not a mapping; it uses aliases, unknown tags, or a key twice.
+            not a mapping, or it uses aliases.
     """
     try:
         with path.open("rb") as file:
@@ -46,9 +53,7 @@ def read_yaml(path: Path) -> Document:
         raise InvalidProfileError([Problem(begin, "a profile is a mapping of sections")])
     reader = _Reader(str(path))
     data = reader.value(root, ())
-    if reader.problems:
-        raise InvalidProfileError(reader.problems)
-    return Document(data, reader.origins)
+    return Document(data, reader.origins, reader.unread)
 
 
 def _composed(source: str, raw: bytes) -> yaml.Node | None:
@@ -88,45 +93,53 @@ class _NoAliases(yaml.SafeLoader):
         return node
 
 
+_UNREAD = object()
+
+
 class _Reader:
     """Turns YAML nodes into plain values and remembers where each of them stood."""
 
     def __init__(self, source: str) -> None:
         self._source = source
         self.origins: dict[Place, Origin] = {}
-        self.problems: list[Problem] = []
+        self.unread: dict[Place, Problem] = {}
         self._constructor = yaml.constructor.SafeConstructor()
 
     def value(self, node: yaml.Node, place: Place) -> Any:
-        """Return the plain value of a node."""
+        """Return the plain value of a node, or _UNREAD."""
         self.origins.setdefault(place, self._origin(node))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place)
         if isinstance(node, yaml.SequenceNode):
-            return [self.value(item, (*place, index)) for index, item in enumerate(node.value)]
+            items = [self.value(item, (*place, index)) for index, item in enumerate(node.value)]
+            return [item for item in items if item is not _UNREAD]
         try:
             return self._constructor.construct_object(node)
         except yaml.MarkedYAMLError as error:
-            self._problem(node, error.problem or "a value of an unknown type")
+            return self._not_read(node, place, error.problem or "a value of an unknown type")
         except ValueError as error:  # a date such as 2026-99-99
-            self._problem(node, str(error))
-        return None
+            return self._not_read(node, place, str(error))
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
         content: dict[str, Any] = {}
-        for key_node, value_node in node.value:
+        for index, (key_node, value_node) in enumerate(node.value):
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
-                self._problem(key_node, "a key must be a plain word")
-            elif key in content:
-                self._problem(key_node, f"`{key}` stands here for the second time")
-            else:
-                self.origins[(*place, key)] = self._origin(key_node)
-                content[key] = self.value(value_node, (*place, key))
+                self._not_read(key_node, (*place, index), "a key must be a plain word")
+                continue
+            if key in content:
+                again = f"`{key}` stands here for the second time"
+                self._not_read(key_node, (*place, key, index), again)
+                continue
+            self.origins[(*place, key)] = self._origin(key_node)
+            value = self.value(value_node, (*place, key))
+            if value is not _UNREAD:
+                content[key] = value
         return content
 
-    def _problem(self, node: yaml.Node, text: str) -> None:
-        self.problems.append(Problem(self._origin(node), text))
+    def _not_read(self, node: yaml.Node, place: Place, text: str) -> object:
+        self.unread[place] = Problem(self._origin(node), text)
+        return _UNREAD
 
     def _origin(self, node: yaml.Node) -> Origin:
         return _origin(self._source, node.start_mark)

@@ -41,6 +41,9 @@ def words_for(table: FlagTable, name: str, value: Any) -> list[str]:
         WrongArgumentError: the release has no such flag, or does not take the value.
     """
     flag, spelled = find_flag(table, name)
+    if spelled != f"--{name}" and name not in advice().renamed:
+        # argparse would take it; rules by name, such as those on secrets, would not see it.
+        raise WrongArgumentError(f"`{name}` is `{spelled[2:]}`: write it in full")
     if flag.type == "switch":
         return _switch(flag, spelled, value)
     if flag.type == "json" and isinstance(value, list):

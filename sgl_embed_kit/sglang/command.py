@@ -1,4 +1,4 @@
-"""Build the command that serves a profile: argv, and what is added to the environment."""
+"""Build the command that serves a profile: argv, what changes in the environment, keys."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.loading import VARIABLE
 from sgl_embed_kit.profile.problems import Place
+from sgl_embed_kit.profile.rules import Fault, is_secret_flag
+from sgl_embed_kit.profile.schema import KEY_FIELDS, KeySource
 from sgl_embed_kit.sglang.advice import advice
 from sgl_embed_kit.sglang.arguments import WrongArgumentError, find_flag, words_for
 from sgl_embed_kit.sglang.flags import FlagTable
 from sgl_embed_kit.sglang.installed import GUARD_PLUGIN
-from sgl_embed_kit.sglang.versions import release_of
+from sgl_embed_kit.sglang.versions import VersionRange, release_of
 
 KEEP_ALIVE_SECONDS = 75
 """SGLang closes an idle connection after 5 s, sooner than proxies and clients expect,
@@ -29,6 +31,17 @@ FIRST_WITH_SERVE = (0, 5, 6)
 FIRST_WITH_MODEL_TYPE = (0, 5, 10)
 """The console script is in the wheels from 0.5.6 on, `--model-type` in cli/serve.py of
 0.5.10.post1 and not of 0.5.8."""
+FIRST_WITH_PLUGINS = (0, 5, 12)
+FIRST_WITH_WAITING_TIMEOUT = (0, 5, 10)
+"""srt/plugins is in the wheel of 0.5.12 and not of 0.5.10.post1, SGLANG_REQ_WAITING_TIMEOUT
+in srt/environ.py of 0.5.10.post1 and not of 0.5.8."""
+FIRST_WITH_ALLOC_CONF = (0, 5, 6)
+"""torch 2.9, which 0.5.6 pins, reads PYTORCH_ALLOC_CONF; before, PYTORCH_CUDA_ALLOC_CONF."""
+ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+BROKEN_EXTRA_WORKERS = VersionRange(">=0.5.6,<0.5.23")
+"""Releases whose extra HTTP workers fail at every embedding: the copy of a batch's result
+for each worker leaves out `retraction_counts` (srt/managers/multi_tokenizer_mixin.py of the
+wheels of 0.5.6 to 0.5.20; right in 0.5.23; github.com/sgl-project/sglang/issues/31890)."""
 
 
 @dataclass(frozen=True)
@@ -36,22 +49,49 @@ class Command:
     """What starts a server.
 
     Attributes:
-        argv: The program and its arguments.
+        argv: The program and its arguments, but for `--config` and its file.
         env: Variables to set on top of the environment that it inherits.
+        keys: Secret flags, by name without dashes: where the value comes from, or the
+            value itself. They reach SGLang through a private file for `--config`.
+        unset: Variables that the server must not inherit, because a key is in them.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
+    keys: Mapping[str, KeySource | str] = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
 
     def as_shell(self) -> str:
         """Return the command as lines that can be pasted into a POSIX shell."""
         variables = [f"{name}={_quoted(value)}" for name, value in self.env.items()]
+        if self.unset:
+            variables = ["env", *(f"-u {name}" for name in self.unset), *variables]
         lines: list[list[str]] = [[]]
         for word in self.argv:
             if word.startswith("--"):
                 lines.append([])
             lines[-1].append(_quoted(word))
-        return " \\\n  ".join([*variables, *map(" ".join, lines)])
+        written = [*variables, *map(" ".join, lines)]
+        if not self.keys:
+            return " \\\n  ".join(written)
+        return "\n".join(
+            [
+                "keys=$(mktemp -d -p /dev/shm)/keys.yaml  # in memory, for this user only",
+                *(self._line_of_key(flag, source) for flag, source in self.keys.items()),
+                " \\\n  ".join([*written, '--config "$keys"']),
+                'rm -r "${keys%/*}"',
+            ]
+        )
+
+    @staticmethod
+    def _line_of_key(flag: str, source: KeySource | str) -> str:
+        if isinstance(source, str):
+            value = _quoted(source)
+        elif source.env is not None:
+            value = f'"${source.env}"'
+        else:
+            value = f'"$(cat {shlex.quote(source.file or "")})"'
+        return f"""(umask 077; printf '{flag}: "%s"\\n' {value} >> "$keys")"""
 
 
 def build_command(
@@ -108,13 +148,18 @@ def build_command(
     for flag, value in flags.items():
         if value is not None and value is not False:
             argv += words_for(table, flag[2:], value)
+    keys: dict[str, KeySource | str] = dict(profile.server.keys)
     for name, value in profile.sglang.extra_args.items():
-        argv += words_for(table, name, value)
-    env = _environment(profile, stand_in, inherited) | profile.env
-    return Command(tuple(argv), env)
+        if is_secret_flag(name):
+            keys[name] = str(value)
+        else:
+            argv += words_for(table, name, value)
+    env = _environment(profile, table, model_path, stand_in, inherited)
+    variables = (source.env for source in profile.server.keys.values())
+    return Command(tuple(argv), env, keys, tuple(name for name in variables if name))
 
 
-def argument_faults(data: Mapping[str, Any], table: FlagTable) -> Iterator[tuple[Place, str]]:
+def argument_faults(data: Mapping[str, Any], table: FlagTable) -> Iterator[Fault]:
     """Yield what a release would not take of a profile's limits and `sglang.extra_args`.
 
     Args:
@@ -135,12 +180,41 @@ def argument_faults(data: Mapping[str, Any], table: FlagTable) -> Iterator[tuple
         except WrongArgumentError as error:
             yield place, str(error)
     for name, key in advice().set_by_profile.items():
-        section, _, field = key.partition(".")
-        if section == "limits" and _mapping(data, "limits").get(field) is not None:
-            try:
-                find_flag(table, name)
-            except WrongArgumentError as error:
-                yield (section, field), str(error)
+        section, _, setting = key.partition(".")
+        if section == "limits" and _mapping(data, "limits").get(setting) is not None:
+            yield from _lacking(table, name, (section, setting))
+    yield from _faults_of_version(data, table)
+
+
+def _faults_of_version(data: Mapping[str, Any], table: FlagTable) -> Iterator[Fault]:
+    """Yield what a profile wants and this release cannot do, or does wrongly."""
+    for key in KEY_FIELDS:
+        if _mapping(data, "server").get(key) is not None:
+            yield from _lacking(table, "config", ("server", key))
+            if key.startswith("admin"):
+                yield from _lacking(table, "admin-api-key", ("server", key))
+    if release_of(table.version) < FIRST_WITH_PLUGINS and (
+        _mapping(data, "guard").get("enabled", True) is True
+    ):
+        yield (
+            ("guard", "enabled"),
+            f"SGLang {table.version} has no plugins, so that the guard cannot run: "
+            "guard.enabled: false, or SGLang 0.5.12 or newer",
+        )
+    extra = _mapping(_mapping(data, "sglang"), "extra_args")
+    if extra.get("tokenizer-worker-num", 1) != 1 and table.version in BROKEN_EXTRA_WORKERS:
+        yield (
+            ("sglang", "extra_args", "tokenizer-worker-num"),
+            f"with extra HTTP workers, SGLang {table.version} fails at every embedding: 1, or "
+            "SGLang 0.5.23 or newer",
+        )
+
+
+def _lacking(table: FlagTable, name: str, place: Place) -> Iterator[Fault]:
+    try:
+        find_flag(table, name)
+    except WrongArgumentError as error:
+        yield place, str(error)
 
 
 def _mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -184,17 +258,36 @@ def _memory_fraction(profile: Profile, encoder: bool) -> float | None:
 
 
 def _environment(
-    profile: Profile, stand_in: Path | None, inherited: Mapping[str, str]
+    profile: Profile,
+    table: FlagTable,
+    model_path: str,
+    stand_in: Path | None,
+    inherited: Mapping[str, str],
 ) -> dict[str, str]:
+    """Return the variables to set; those of the profile stand above all others."""
+    release, limits = release_of(table.version), profile.limits
     env = {"SGLANG_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_SECONDS)}
+    if release >= FIRST_WITH_WAITING_TIMEOUT:
+        env["SGLANG_REQ_WAITING_TIMEOUT"] = f"{limits.max_waiting_seconds:g}"
     if profile.hardware.device == "cpu":
         env["SGLANG_USE_CPU_ENGINE"] = "1"
-    if stand_in:
-        path = inherited.get("PYTHONPATH")
-        env["PYTHONPATH"] = f"{stand_in}{os.pathsep}{path}" if path else str(stand_in)
+    elif profile.parallel.tensor == 1 and inherited.keys().isdisjoint(ALLOCATOR_VARIABLES):
+        # Less fragmentation. Not across GPUs: there, memory that is shared between
+        # processes cannot be of this kind (github.com/vllm-project/vllm/issues/42609).
+        name = ALLOCATOR_VARIABLES[release < FIRST_WITH_ALLOC_CONF]
+        if profile.env.keys().isdisjoint(ALLOCATOR_VARIABLES):
+            env[name] = "expandable_segments:True"
+    if Path(model_path).is_absolute():
+        env["HF_HUB_OFFLINE"] = "1"  # all files are there: no look at the hub at any start
     if profile.guard.enabled:
         env["SGL_EMBED_GUARD"] = "1"
         allowed = inherited.get("SGLANG_PLUGINS", "")
         if allowed and GUARD_PLUGIN not in allowed.split(","):
             env["SGLANG_PLUGINS"] = f"{allowed},{GUARD_PLUGIN}"
+        if inherited.get("SGLANG_RUST_SERVER"):
+            env["SGLANG_RUST_SERVER"] = "0"  # the guard does not load there
+    env |= profile.env
+    if stand_in:
+        path = profile.env.get("PYTHONPATH", inherited.get("PYTHONPATH"))
+        env["PYTHONPATH"] = f"{stand_in}{os.pathsep}{path}" if path else str(stand_in)
     return env

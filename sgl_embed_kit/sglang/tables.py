@@ -20,12 +20,15 @@ def table_for(version: str | None, installed: Installed | None) -> FlagTable:
 
     Args:
         version: The profile's `sglang.version`, or None.
-        installed: The SGLang that will run, or None where there is none: then the table
-            of the first release that `version` names is taken, else of the newest known.
+        installed: The SGLang of this environment, or None. Where there is none, or it is
+            not of the versions that the profile is for, the newest known release of them
+            is taken, else the nearest known one before them.
     """
-    if installed is not None:
+    wanted = VersionRange(version) if version else None
+    if installed is not None and (wanted is None or installed.version in wanted):
         return installed_table(installed)
-    named = VersionRange(version).named if version else known_releases()[-1]
+    known = [release for release in known_releases() if wanted is None or release in wanted]
+    named = known[-1] if known or wanted is None else wanted.named
     table = table_of(named) or table_of(known_releases()[0])
     assert table is not None
     return table

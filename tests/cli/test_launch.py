@@ -105,4 +105,4 @@ def test_an_unreadable_profile_stops_the_start_with_code_2(tmp_path: Path) -> No
     (tmp_path / "p.yaml").write_text("model: {path: x\n")
     done = run("launch", str(tmp_path / "p.yaml"))
     assert done.returncode == 2
-    assert f"{tmp_path}/p.yaml:2:1: expected ',' or '}}'" in done.stderr
+    assert f"{tmp_path}/p.yaml:2:1: expected ',' or '}}'" in " ".join(done.stderr.split())

@@ -12,12 +12,10 @@ from sgl_embed_kit.launch.quickstart import (
     QWEN,
     bring_model,
     choose_model,
-    limits_for,
     local_profile,
 )
 from sgl_embed_kit.model import demo
 from sgl_embed_kit.model.demo import DemoWithdrawnError
-from sgl_embed_kit.model.folder import ModelFolder
 from sgl_embed_kit.model.hub import MIRROR_HINT, Hub, Reach
 from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
 from tests.machines import H200, FakeMachine
@@ -112,24 +110,6 @@ def test_a_folder_gets_limits_from_what_it_says(tmp_path: Path) -> None:
     brought = bring_model(choose_model(str(tmp_path / "m"), FakeMachine()))
     assert brought.profile.limits.context_length == 4096
     assert brought.profile.limits.max_total_tokens == 16384
-
-
-@pytest.mark.parametrize(
-    ("positions", "longest_text", "context", "pool"),
-    [
-        (512, 256, 257, 16384),  # MiniLM: 256 tokens fit
-        (512, None, 512, 16384),
-        (512, 512, 512, 16384),
-        (40960, None, 8193, 16386),
-        (None, None, 8193, 16386),
-    ],
-)
-def test_the_pool_always_holds_a_context(
-    positions: int | None, longest_text: int | None, context: int, pool: int
-) -> None:
-    folder = ModelFolder(Path(), (), positions, longest_text, None, 0, None)
-    limits = limits_for(folder)
-    assert (limits.context_length, limits.max_total_tokens) == (context, pool)
 
 
 def test_qwens_context_fits_its_pool_twice() -> None:

@@ -29,7 +29,6 @@ def table(version: str = "0.5.23") -> FlagTable:
         ("enable-metrics", True, ["--enable-metrics"]),
         ("enable-metrics", False, []),
         ("lora-paths", ["a=b", "c=d"], ["--lora-paths", "a=b", "c=d"]),
-        ("tp", 2, ["--tp-size", "2"]),  # argparse takes a beginning that is unique
         ("cuda-graph-max-bs", 8, ["--cuda-graph-max-bs-decode", "8"]),  # renamed in 0.5.20
         ("preferred-sampling-params", {"n": 1}, ["--preferred-sampling-params", '{"n": 1}']),
     ],
@@ -47,6 +46,8 @@ def test_what_the_release_takes_becomes_words(name: str, value: Any, words: list
         ("zzz", 1, "SGLang 0.5.23 has no `zzz`"),
         ("--port", 1, "write it as `port`"),
         ("attention_backend", "triton", "write it as `attention-backend`"),
+        ("tp", 2, "`tp` is `tp-size`: write it in full"),
+        ("trust-remote", True, "`trust-remote` is `trust-remote-code`: write it in full"),
         ("cuda-graph", True, "could be `cuda-graph-backend-decode`"),
         ("attention-backend", "tritn", "did you mean triton?"),
         ("enable-metrics", "yes", "is a switch: true or false, not 'yes'"),

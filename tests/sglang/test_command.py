@@ -11,7 +11,8 @@ import pytest
 from sgl_embed_kit.cpu_engine import OVERLAY
 from sgl_embed_kit.profile import Profile, load_profile
 from sgl_embed_kit.profile.loading import bundled_profiles
-from sgl_embed_kit.sglang.command import Command, build_command
+from sgl_embed_kit.profile.schema import KeySource, ParallelSection
+from sgl_embed_kit.sglang.command import ALLOCATOR_VARIABLES, Command, build_command
 from sgl_embed_kit.sglang.flag_history import table_of
 from sgl_embed_kit.sglang.flags import FlagTable
 from sgl_embed_kit.sglang.installed import find_installed
@@ -103,6 +104,8 @@ def test_real_cpu_kernels_need_no_stand_in() -> None:
 
 def test_a_gpu_gets_nothing_of_the_cpu_engine() -> None:
     assert set(command("06b-a10", stand_in=None).env) == {
+        "PYTORCH_ALLOC_CONF",
+        "SGLANG_REQ_WAITING_TIMEOUT",
         "SGLANG_TIMEOUT_KEEP_ALIVE",
         "SGL_EMBED_GUARD",
     }
@@ -180,3 +183,114 @@ def test_sglangs_own_parser_accepts_every_bundled_profile() -> None:
         for profile in profiles
         for _ in range(2)
     ]
+
+
+def with_server(**changes: object) -> Profile:
+    return load_profile("tiny-cpu").with_server(**changes)
+
+
+def test_a_key_is_named_and_never_in_argv_or_environment() -> None:
+    built = command(with_server(api_key_env="MY_KEY", admin_api_key_file="/run/admin"))
+    assert built.keys == {
+        "api-key": KeySource(env="MY_KEY"),
+        "admin-api-key": KeySource(file="/run/admin"),
+    }
+    assert built.unset == ("MY_KEY",)
+    assert not any("key" in word for word in (*built.argv, *built.env))
+
+
+def test_a_secret_flag_of_extra_args_goes_the_same_way() -> None:
+    profile = load_profile("tiny-cpu")
+    sglang = profile.sglang.model_copy(update={"extra_args": {"ssl-keyfile-password": "hush"}})
+    built = command(profile.model_copy(update={"sglang": sglang}))
+    assert built.keys == {"ssl-keyfile-password": "hush"}
+    assert "hush" not in " ".join(built.argv)
+
+
+def test_the_pasted_form_gives_the_keys_in_a_private_file_and_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "admin key").write_text("admin-secret\n")
+    fake = tmp_path / "bin" / "sglang"
+    fake.parent.mkdir()
+    fake.write_text(
+        '#!/bin/sh\nfor last; do :; done\nstat -c %a "$last" "${last%/*}"\ncat "$last"\n'
+        'echo "config $last"\necho "inherited ${MY_KEY-nothing}"\necho "argv $*"\n'
+    )
+    fake.chmod(0o755)
+    built = command(
+        with_server(api_key_env="MY_KEY", admin_api_key_file=str(tmp_path / "admin key"))
+    )
+    done = subprocess.run(
+        ["sh", "-c", built.as_shell()],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": f"{fake.parent}:/usr/bin:/bin", "MY_KEY": "my-secret"},
+    )
+    lines = done.stdout.splitlines()
+    assert lines[:4] == ["600", "700", 'api-key: "my-secret"', 'admin-api-key: "admin-secret"']
+    config = Path(lines[4].removeprefix("config "))
+    assert lines[5] == "inherited nothing"
+    assert "secret" not in lines[6]
+    assert f"--config {config}" in lines[6]
+    assert not config.parent.exists()
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("profile", "inherited", "allocator"),
+    [
+        ("06b-a10", {}, {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}),
+        ("06b-a10", {"PYTORCH_CUDA_ALLOC_CONF": "x"}, {}),
+        ("tiny-cpu", {}, {}),
+    ],
+)
+def test_the_allocator_is_set_by_torchs_current_name_unless_somebody_chose(
+    profile: str, inherited: dict[str, str], allocator: dict[str, str]
+) -> None:
+    env = command(profile, stand_in=None, inherited=inherited).env
+    assert {k: v for k, v in env.items() if k in ALLOCATOR_VARIABLES} == allocator
+
+
+def test_the_allocator_is_left_alone_by_the_profiles_wish_and_across_gpus() -> None:
+    profile = load_profile("06b-a10")
+    mine = profile.model_copy(update={"env": {"PYTORCH_CUDA_ALLOC_CONF": "mine"}})
+    assert "PYTORCH_ALLOC_CONF" not in command(mine, stand_in=None).env
+    spread = profile.model_copy(update={"parallel": ParallelSection(tensor=2)})
+    assert "PYTORCH_ALLOC_CONF" not in command(spread, stand_in=None).env
+
+
+def test_an_older_torch_gets_the_allocators_older_name() -> None:
+    profile = load_profile("06b-a10")
+    built = build_command(
+        profile, table("0.5.4"), model_path="o/m", encoder=False, stand_in=None, inherited={}
+    )
+    assert built.env["PYTORCH_CUDA_ALLOC_CONF"] == "expandable_segments:True"
+    assert "SGLANG_REQ_WAITING_TIMEOUT" not in built.env
+
+
+def test_a_folder_is_served_without_a_look_at_the_hub() -> None:
+    assert command("tiny-cpu").env["HF_HUB_OFFLINE"] == "1"
+    assert "HF_HUB_OFFLINE" not in command("06b-a10", stand_in=None).env
+
+
+def test_texts_wait_as_long_as_the_profile_says() -> None:
+    profile = load_profile("tiny-cpu")
+    limits = profile.limits.model_copy(update={"max_waiting_seconds": 7.5})
+    built = command(profile.model_copy(update={"limits": limits}))
+    assert built.env["SGLANG_REQ_WAITING_TIMEOUT"] == "7.5"
+
+
+def test_the_rust_front_end_of_the_machine_is_switched_off_for_the_guard() -> None:
+    assert command(inherited={"SGLANG_RUST_SERVER": "1"}).env["SGLANG_RUST_SERVER"] == "0"
+    assert "SGLANG_RUST_SERVER" not in command().env
+
+
+def test_the_profiles_variables_stand_above_all_but_the_stand_in() -> None:
+    profile = load_profile("tiny-cpu")
+    wanted = {"SGLANG_TIMEOUT_KEEP_ALIVE": "9", "PYTHONPATH": "/theirs", "HF_HUB_OFFLINE": "0"}
+    env = command(profile.model_copy(update={"env": wanted}), inherited={"PYTHONPATH": "/x"}).env
+    assert env["SGLANG_TIMEOUT_KEEP_ALIVE"] == "9"
+    assert env["HF_HUB_OFFLINE"] == "0"
+    assert env["PYTHONPATH"] == f"{OVERLAY}:/theirs"
