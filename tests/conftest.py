@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,28 +92,28 @@ def processes_with(mark: str) -> list[psutil.Process]:
 
 @dataclass(frozen=True)
 class Launched:
-    """A server that `sgl-embed launch` serves: its address and what was printed."""
+    """A server that `sgl-embed launch` serves: its address and what was printed.
+
+    `mark` is in the environment of all its processes.
+    """
 
     url: str
     model: str
     profile: Path
     printed: str
+    mark: str
 
 
-@pytest.fixture(scope="session")
-def minilm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    """all-MiniLM-L6-v2, started as a user starts it, and stopped by Ctrl-C."""
-    port = free_port()
-    profile = tmp_path_factory.mktemp("profile") / "minilm-cpu.yaml"
-    shipped = (ROOT / "profiles" / "minilm-cpu.yaml").read_text(encoding="utf-8")
-    profile.write_text(f"{shipped}server:\n  port: {port}\n", encoding="utf-8")
-    mark = f"minilm-{port}"
+@contextmanager
+def launched(profile: Path, port: int, model: str, **env: str) -> Iterator[Launched]:
+    """Serve a profile as a user does, with `sgl-embed launch`, and stop it by Ctrl-C."""
+    mark = f"{model}-{port}"
     process = subprocess.Popen(
         sgl_embed("launch", str(profile)),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "SGL_EMBED_TEST": mark},
+        env={**os.environ, **env, "SGL_EMBED_TEST": mark},
     )
     assert process.stdout is not None
     killer = threading.Timer(START_LIMIT, process.kill)
@@ -124,9 +125,9 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
             if line.startswith("  stop"):
                 break
         else:
-            pytest.fail(f"sgl-embed launch ended with {process.wait()} before it was ready")
+            pytest.fail(f"launch ended with {process.wait()} before it was ready:\n{printed}")
         killer.cancel()
-        yield Launched(f"http://127.0.0.1:{port}", "all-minilm-l6-v2", profile, "".join(printed))
+        yield Launched(f"http://127.0.0.1:{port}", model, profile, "".join(printed), mark)
     finally:
         killer.cancel()
         process.send_signal(signal.SIGINT)
@@ -134,6 +135,17 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
         process.stdout.close()
     assert status == 0, "launch ends with 0 when it is asked to stop"
     assert processes_with(mark) == []
+
+
+@pytest.fixture(scope="session")
+def minilm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    """all-MiniLM-L6-v2, started as a user starts it."""
+    port = free_port()
+    profile = tmp_path_factory.mktemp("profile") / "minilm-cpu.yaml"
+    shipped = (ROOT / "profiles" / "minilm-cpu.yaml").read_text(encoding="utf-8")
+    profile.write_text(f"{shipped}server:\n  port: {port}\n", encoding="utf-8")
+    with launched(profile, port, "all-minilm-l6-v2") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
