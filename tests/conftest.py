@@ -23,8 +23,10 @@ import pytest
 from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.launch.server import Ready, running_server
 from sgl_embed_kit.machine import RealMachine
+from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
 from sgl_embed_kit.profile import load_profile
 from sgl_embed_kit.sglang.installed import find_installed
+from tests.real_sglang import PARSE, RESOLVE, RESOLVED, Sglang, sglang
 
 ROOT = Path(__file__).parent.parent
 START_LIMIT = 300
@@ -146,6 +148,37 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     profile.write_text(f"{shipped}server:\n  port: {port}\n", encoding="utf-8")
     with launched(profile, port, "all-minilm-l6-v2") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def sglang_parser() -> Iterator[Sglang]:
+    """SGLang's real ArgumentParser."""
+    with sglang(PARSE) as parser:
+        yield parser
+
+
+@pytest.fixture(scope="session")
+def sglang_resolver(tiny_folder: Path) -> Iterator[Sglang]:
+    """What SGLang makes of an argv before it starts: its resolution and all its checks."""
+    with sglang(RESOLVE % (RESOLVED,)) as resolver:
+        resolver.ask(cpu_argv(tiny_folder), in_place=True)
+        yield resolver
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny model; it stays as it is."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    make_tiny_model(folder, TinyModel())
+    return folder
+
+
+def cpu_argv(model: Path) -> list[str]:
+    """Return the least that SGLang needs to know for a server on the CPU."""
+    return [
+        *("--model-path", str(model), "--is-embedding"),
+        *("--device", "cpu", "--attention-backend", "torch_native"),
+    ]
 
 
 @pytest.fixture(scope="session")

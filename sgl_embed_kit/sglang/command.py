@@ -26,7 +26,11 @@ KEEP_ALIVE_SECONDS = 75
 """SGLang closes an idle connection after 5 s, sooner than proxies and clients expect,
 which then see sporadic resets (SGLANG_TIMEOUT_KEEP_ALIVE, srt/environ.py)."""
 
-ENCODER_MEMORY_FRACTION = 0.5
+LARGEST_CHUNK = 8192
+"""Tokens of a prefill chunk, the default of GPUs with 60 GB and more."""
+MEMORY_FRACTION = 0.5
+"""Share of memory for weights and KV pool where a chunk is larger, or off: see
+`_memory_fraction`."""
 FIRST_WITH_SERVE = (0, 5, 6)
 FIRST_WITH_MODEL_TYPE = (0, 5, 10)
 """The console script is in the wheels from 0.5.6 on, `--model-type` in cli/serve.py of
@@ -252,9 +256,11 @@ def _memory_fraction(profile: Profile, encoder: bool) -> float | None:
     chunked prefill is off: more than 24 GB, so that the share goes below zero on a small
     machine (srt/arg_groups/memory_hook.py; seen on a CPU with 25 GB).
     """
-    if profile.limits.mem_fraction_static is None and encoder:
-        return ENCODER_MEMORY_FRACTION
-    return profile.limits.mem_fraction_static
+    limits = profile.limits
+    if limits.mem_fraction_static is not None:
+        return limits.mem_fraction_static
+    chunk = -1 if encoder else limits.chunked_prefill_size
+    return MEMORY_FRACTION if chunk == -1 or (chunk or 0) > LARGEST_CHUNK else None
 
 
 def _environment(

@@ -173,7 +173,8 @@ def _field(
     is_list = inner in {"List", "list"} and not parser
     element = _list_element(kind) if is_list else inner
     nargs = module.value(options.get("nargs")) or ("+" if is_list else None)
-    choices = module.value(options.get("choices")) or literals
+    named = module.value(options.get("choices"))
+    choices = literals if named is UNKNOWN or not named else named
     yield _flag(
         module,
         names,

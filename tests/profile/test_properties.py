@@ -3,29 +3,34 @@ to the loader ends in a profile or in sentences, never in a traceback."""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from sgl_embed_kit.cpu_engine import OVERLAY
 from sgl_embed_kit.errors import KitError
+from sgl_embed_kit.model.bounds import bounds_or_none
+from sgl_embed_kit.model.source import locate
+from sgl_embed_kit.plan.limits import beyond_model, settled_limits
 from sgl_embed_kit.profile import Profile, read_profile
 from sgl_embed_kit.profile.rules import contradictions
 from sgl_embed_kit.sglang.arguments import WrongArgumentError, words_for
-from sgl_embed_kit.sglang.command import argument_faults, build_command
+from sgl_embed_kit.sglang.command import (
+    LARGEST_CHUNK,
+    MEMORY_FRACTION,
+    argument_faults,
+    build_command,
+)
 from sgl_embed_kit.sglang.flag_history import table_of
 from sgl_embed_kit.sglang.flags import Flag, FlagTable
 from sgl_embed_kit.sglang.installed import find_installed
 from sgl_embed_kit.sglang.tables import installed_table
+from tests.real_sglang import Sglang
 
 SHARED = [HealthCheck.function_scoped_fixture]
 EXAMPLES = int(os.environ.get("SGL_EMBED_FUZZ", "150"))
@@ -60,7 +65,7 @@ sections = st.fixed_dictionaries(
                 "max_total_tokens": st.integers(64, 10**7),
                 "max_running_requests": st.integers(1, 10**4),
                 "max_queued_requests": st.integers(1, 10**4),
-                "chunked_prefill_size": st.integers(-1, 10**5),
+                "chunked_prefill_size": st.just(-1) | st.integers(1, 10**5),
             },
         ),
         "embedding": st.fixed_dictionaries({}, optional={"matryoshka": st.booleans()}),
@@ -99,8 +104,6 @@ def extra_args(draw: st.DrawFn) -> dict[str, Any]:
     # What these take is decided by code that runs, which the table cannot know.
     by_code = {
         "--config",
-        "--cuda-graph-backend-decode",
-        "--cuda-graph-backend-prefill",
         "--cuda-graph-config",
         "--kv-canary-real-data",
         "--lora-paths",
@@ -113,60 +116,11 @@ def extra_args(draw: st.DrawFn) -> dict[str, Any]:
     return {flag.names[0][2:]: draw(values_of(flag)) for flag in chosen}
 
 
-PARSE = """
-import argparse, json, sys
-from sglang.srt.server_args import ServerArgs
-parser = argparse.ArgumentParser()
-ServerArgs.add_cli_args(parser)
-print("ready", flush=True)
-for line in sys.stdin:
-    try:
-        parsed = parser.parse_args(json.loads(line))
-        print(json.dumps({k: str(v) for k, v in vars(parsed).items()}), flush=True)
-    except SystemExit:
-        print("refused", flush=True)
-"""
-
-
-@pytest.fixture(scope="module")
-def parser() -> Iterator[subprocess.Popen[str]]:
-    """SGLang's real parser, in a process of its own that takes one argv a line."""
-    if find_installed() is None:
-        pytest.skip("SGLang is not installed; get it with: make test")
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", PARSE],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(OVERLAY), "SGLANG_USE_CPU_ENGINE": "1"},
-    )
-    with process:
-        assert process.stdout is not None
-        assert any(line == "ready\n" for line in process.stdout)
-        yield process
-        process.kill()
-
-
-def parse(parser: subprocess.Popen[str], argv: list[str]) -> dict[str, str]:
-    """Return what the real parser makes of an argv, which it must accept."""
-    assert parser.stdin is not None
-    assert parser.stdout is not None
-    parser.stdin.write(json.dumps(argv) + "\n")
-    parser.stdin.flush()
-    for line in parser.stdout:
-        if line.startswith("{"):
-            result: dict[str, str] = json.loads(line)
-            return result
-        assert line != "refused\n", argv
-    raise AssertionError("the parser ended")
-
-
 @pytest.mark.server
 @settings(max_examples=300, deadline=None, suppress_health_check=SHARED)
 @given(content=sections, extra=extra_args(), encoder=st.booleans())
 def test_sglangs_parser_takes_the_command_of_any_valid_profile(
-    parser: subprocess.Popen[str], content: dict[str, Any], extra: dict[str, Any], encoder: bool
+    sglang_parser: Sglang, content: dict[str, Any], extra: dict[str, Any], encoder: bool
 ) -> None:
     content["sglang"] = {"extra_args": extra}
     table = newest()
@@ -180,24 +134,98 @@ def test_sglangs_parser_takes_the_command_of_any_valid_profile(
         profile, table, model_path=profile.model.path, encoder=encoder, stand_in=None, inherited={}
     )
     assert built.argv[:4] == ("sglang", "serve", "--model-type", "llm")
-    parsed = parse(parser, list(built.argv[4:]))
+    parsed = sglang_parser.ask(list(built.argv[4:]), in_place=True)
     limits, parallel = profile.limits, profile.parallel
     assert parsed["model_path"] == profile.model.path
     assert parsed["served_model_name"] == profile.model.name
-    assert parsed["is_embedding"] == "True"
-    assert parsed["port"] == str(profile.server.port)
+    assert parsed["is_embedding"] is True
+    assert parsed["port"] == profile.server.port
     assert parsed["host"] == profile.server.host
     assert parsed["dtype"] == profile.model.dtype
-    assert parsed["tp_size"] == str(parallel.tensor)
-    assert parsed["dp_size"] == str(parallel.data)
-    assert parsed["context_length"] == str(limits.context_length)
-    assert parsed["max_total_tokens"] == str(limits.max_total_tokens)
-    assert parsed["max_queued_requests"] == str(limits.max_queued_requests)
+    assert parsed["tp_size"] == parallel.tensor
+    assert parsed["dp_size"] == parallel.data
+    assert parsed["context_length"] == limits.context_length
+    assert parsed["max_total_tokens"] == limits.max_total_tokens
+    assert parsed["max_running_requests"] == limits.max_running_requests
+    assert parsed["max_queued_requests"] == limits.max_queued_requests
+    assert parsed["disable_radix_cache"] is (encoder or bool(extra.get("disable-radix-cache")))
+    chunk = -1 if encoder else limits.chunked_prefill_size
+    assert parsed["chunked_prefill_size"] == chunk
+    is_wide = chunk is not None and (chunk == -1 or chunk > LARGEST_CHUNK)
+    fraction = MEMORY_FRACTION if is_wide else None
+    assert parsed["mem_fraction_static"] == (limits.mem_fraction_static or fraction)
+
+
+useful_on_a_cpu = st.fixed_dictionaries(
+    {},
+    optional={
+        "enable-metrics": st.booleans(),
+        "log-level": st.sampled_from(["debug", "info", "warning"]),
+        "watchdog-timeout": st.floats(1, 10**4),
+        "enable-tokenizer-batch-encode": st.booleans(),
+        "schedule-policy": st.sampled_from(["fcfs", "lpm", "random"]),
+        "max-prefill-tokens": st.integers(1024, 10**5) | st.just("16k"),
+        "disable-overlap-schedule": st.booleans(),
+        "page-size": st.sampled_from([1, 16, 64]),
+        "random-seed": st.integers(0, 2**31 - 1),
+        "skip-server-warmup": st.booleans(),
+        "tokenizer-mode": st.sampled_from(["auto", "slow"]),
+        "load-format": st.sampled_from(["auto", "safetensors"]),
+        "kv-cache-dtype": st.just("auto"),
+        "extra-metric-labels": st.just({"team": "search"}),
+    },
+)
+
+
+@pytest.mark.server
+@settings(max_examples=200, deadline=None, suppress_health_check=SHARED)
+@given(content=sections, extra=useful_on_a_cpu, encoder=st.booleans())
+def test_sglang_resolves_the_command_of_any_valid_profile_for_the_cpu(
+    sglang_resolver: Sglang,
+    tiny_folder: Path,
+    content: dict[str, Any],
+    extra: dict[str, Any],
+    encoder: bool,
+) -> None:
+    content = {
+        **content,
+        "model": {**content["model"], "path": str(tiny_folder)},
+        "hardware": {"device": "cpu"},
+        "sglang": {"extra_args": extra},
+    }
+    content.pop("parallel", None)
+    profile = Profile.model_validate(content)
+    bounds = bounds_or_none(locate(profile.model.path))
+    assert bounds is not None
+    assume(not [*contradictions(profile), *beyond_model(profile, bounds)])
+    profile = profile.model_copy(update={"limits": settled_limits(profile.limits, bounds)})
+    built = build_command(
+        profile,
+        newest(),
+        model_path=profile.model.path,
+        encoder=encoder,
+        stand_in=OVERLAY,
+        inherited={},
+    )
+    resolved = sglang_resolver.ask(list(built.argv[4:]))
+    limits = profile.limits
+    assert resolved["context_length"] == limits.context_length
+    assert resolved["max_total_tokens"] == limits.max_total_tokens
+    assert resolved["max_running_requests"] == limits.max_running_requests
+    assert resolved["max_queued_requests"] == limits.max_queued_requests
+    assert resolved["served_model_name"] == profile.model.name
+    assert resolved["port"] == profile.server.port
+    assert resolved["is_embedding"] is True
+    assert resolved["device"] == "cpu"
+    assert resolved["attention_backend"] == "torch_native"
+    assert resolved["disable_radix_cache"] is encoder
     if encoder:
-        assert parsed["chunked_prefill_size"] == "-1"
-        assert parsed["disable_radix_cache"] == "True"
+        assert resolved["chunked_prefill_size"] == -1
+    elif limits.chunked_prefill_size is not None:
+        assert resolved["chunked_prefill_size"] == limits.chunked_prefill_size
     if limits.mem_fraction_static is not None:
-        assert float(parsed["mem_fraction_static"]) == limits.mem_fraction_static
+        assert resolved["mem_fraction_static"] == limits.mem_fraction_static
+    assert 0 < resolved["mem_fraction_static"] < 1
 
 
 anything = st.recursive(

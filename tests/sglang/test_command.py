@@ -3,7 +3,6 @@
 import json
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from sgl_embed_kit.profile.schema import KeySource, ParallelSection
 from sgl_embed_kit.sglang.command import ALLOCATOR_VARIABLES, Command, build_command
 from sgl_embed_kit.sglang.flag_history import table_of
 from sgl_embed_kit.sglang.flags import FlagTable
-from sgl_embed_kit.sglang.installed import find_installed
+from tests.real_sglang import Sglang
 
 
 def table(version: str = "0.5.23") -> FlagTable:
@@ -75,6 +74,16 @@ def test_a_decoder_keeps_its_caches() -> None:
     assert "--disable-radix-cache" not in built.argv
     assert value(built, "--chunked-prefill-size") is None
     assert value(built, "--mem-fraction-static") is None
+
+
+@pytest.mark.parametrize(("chunk", "fraction"), [(-1, "0.5"), (8193, "0.5"), (8192, None)])
+def test_where_sglangs_own_memory_fraction_could_be_negative_it_gets_one(
+    chunk: int, fraction: str | None
+) -> None:
+    profile = load_profile("tiny-cpu")
+    limits = profile.limits.model_copy(update={"chunked_prefill_size": chunk})
+    built = command(profile.model_copy(update={"limits": limits}))
+    assert value(built, "--mem-fraction-static") == fraction
 
 
 def test_a_fraction_in_the_profile_goes_before_the_encoders_own() -> None:
@@ -146,43 +155,18 @@ def test_the_shell_form_pastes_back_to_the_same_words(path: str) -> None:
     assert words == [*(f"{k}={v}" for k, v in built.env.items()), *built.argv]
 
 
-PARSE = """
-import argparse, json, sys
-from sglang.srt.server_args import ServerArgs
-for line in sys.stdin:
-    parser = argparse.ArgumentParser()
-    ServerArgs.add_cli_args(parser)
-    parsed = parser.parse_args(json.loads(line))
-    print(json.dumps([parsed.context_length, parsed.max_total_tokens, parsed.served_model_name]))
-"""
-
-
 @pytest.mark.server
-def test_sglangs_own_parser_accepts_every_bundled_profile() -> None:
-    if find_installed() is None:
-        pytest.skip("SGLang is not installed; get it with: make test")
-    profiles = [load_profile(name) for name in bundled_profiles()]
-    lines = []
-    for profile in profiles:
+def test_sglangs_own_parser_accepts_every_bundled_profile(sglang_parser: Sglang) -> None:
+    for name in bundled_profiles():
+        profile = load_profile(name)
         for encoder in (False, True):
             argv = command(profile, encoder=encoder).argv
             assert argv[:4] == ("sglang", "serve", "--model-type", "llm")
-            lines.append(json.dumps(argv[4:]))  # `sglang serve` takes the others off itself
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PARSE],
-        input="\n".join(lines),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(OVERLAY), "SGLANG_USE_CPU_ENGINE": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    parsed = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-    assert parsed == [
-        [profile.limits.context_length, profile.limits.max_total_tokens, profile.model.name]
-        for profile in profiles
-        for _ in range(2)
-    ]
+            # `sglang serve` takes these off itself.
+            parsed = sglang_parser.ask(list(argv[4:]), in_place=True)
+            assert parsed["context_length"] == profile.limits.context_length
+            assert parsed["max_total_tokens"] == profile.limits.max_total_tokens
+            assert parsed["served_model_name"] == profile.model.name
 
 
 def with_server(**changes: object) -> Profile:
