@@ -17,7 +17,8 @@ from pydantic import BaseModel, ValidationError
 from sgl_embed_kit.errors import ProfileError, UsageError
 from sgl_embed_kit.profile.problems import InvalidProfileError, Origin, Place, Problem, name_of
 from sgl_embed_kit.profile.rules import Fault, contradictions, sensitive_faults
-from sgl_embed_kit.profile.schema import Profile
+from sgl_embed_kit.profile.schema import KEY_FIELDS, Profile
+from sgl_embed_kit.profile.wording import nearest_key, unknown_key, wrong_value
 from sgl_embed_kit.profile.yaml_file import Document, read_yaml
 
 PACKAGED = Path(__file__).parent / "bundled"
@@ -47,12 +48,20 @@ class Loaded:
 
 @dataclass
 class _Draft:
-    """A profile's content while it is put together, and what was found wrong so far."""
+    """A profile's content while it is put together, and what was found wrong so far.
+
+    Attributes:
+        data: The content.
+        origins: Where each value was written.
+        expanded: What stood where a value came from the environment.
+        settled: Places of which enough was said, whatever the schema finds there.
+        problems: What is wrong.
+    """
 
     data: dict[str, Any]
     origins: dict[Place, Origin]
     expanded: dict[Place, str] = field(default_factory=dict)
-    secret: set[Place] = field(default_factory=set)
+    settled: set[Place] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
 
     def origin(self, place: Place) -> Origin:
@@ -101,17 +110,21 @@ def read_profile(
     path = _find(reference)
     document = _extended(path, ())
     draft = _Draft(document.data, document.origins, problems=list(document.unread.values()))
+    draft.settled.update(document.unread)
     for setting in settings:
         _set(draft, setting)
+    # A section whose keys are all commented out reads as null.
+    draft.data = {key: {} if value is None else value for key, value in draft.data.items()}
     draft.data = _expand(draft, draft.data, (), env)
     for place, text in sensitive_faults(
         draft.data, frozenset(draft.expanded), allow_unsafe=allow_unsafe
     ):
-        draft.secret.add(place)
+        draft.settled.add(place)
         draft.blame([(place, text)])
     if check_content:
-        draft.blame(check_content(draft.data))
-    profile = _validated(draft, document.unread)
+        faults = check_content(draft.data)
+        draft.blame((place, text) for place, text in faults if place not in draft.settled)
+    profile = _validated(draft)
     if profile is not None:
         draft.blame(contradictions(profile))
         if check_profile:
@@ -125,7 +138,7 @@ def read_profile(
     return Loaded(profile, shown, draft.origins, path)
 
 
-def _validated(draft: _Draft, unread: Mapping[Place, Problem]) -> Profile | None:
+def _validated(draft: _Draft) -> Profile | None:
     """Return the profile of a draft, or what is left of it without its invalid values.
 
     So that values that contradict each other are named together with invalid ones.
@@ -134,9 +147,18 @@ def _validated(draft: _Draft, unread: Mapping[Place, Problem]) -> Profile | None
         return Profile.model_validate(draft.data)
     except ValidationError as error:
         items = error.errors(include_url=False)
-    missing = {item["loc"] for item in items if item["type"] == "missing"}
-    draft.problems += [_problem(draft, item) for item in items if item["loc"] not in unread]
-    if missing:
+    unknown = [item["loc"] for item in items if item["type"] == "extra_forbidden"]
+    meant = {(*place[:-1], nearest_key(place)) for place in unknown}
+    for item in items:
+        place = item["loc"]
+        if place in draft.settled or (item["type"] == "missing" and place in meant):
+            continue  # something better was said of it
+        if place in unknown:
+            draft.blame([(place, unknown_key(place))])
+        else:
+            hidden = place in draft.expanded or place[-1] in KEY_FIELDS
+            draft.blame([(place, wrong_value(item, hidden=hidden))])
+    if any(item["type"] == "missing" for item in items):
         return None
     try:
         return Profile.model_validate(_without(draft.data, [item["loc"] for item in items]))
@@ -201,16 +223,22 @@ def _extended(path: Path, chain: tuple[Path, ...]) -> Document:
     named = document.data.pop("extends")
     origin = document.origins.pop(("extends",))
     target = path.parent / str(named)
+    chain = (*chain, path.resolve())
     if not isinstance(named, str) or Path(named).name != named or named in {"", ".", ".."}:
         problem = "must be a file of this folder or the name of a bundled profile"
     elif not target.is_file() and named not in bundled_profiles():
-        problem = f"there is no {named} in this folder, and no bundled profile of that name"
+        here = [file.name for file in path.parent.glob("*.yaml")]
+        near = difflib.get_close_matches(named, [*here, *bundled_profiles()], n=1)
+        problem = "there is no such file in this folder, and no such bundled profile"
+        problem += f"; did you mean {near[0]}?" if near else ""
     else:
         target = target if target.is_file() else bundled_profiles()[named]
-        chain = (*chain, path.resolve())
-        if target.resolve() not in chain and len(chain) < LONGEST_CHAIN:
+        if target.resolve() in chain:
+            problem = "that leads back to this profile"
+        elif len(chain) >= LONGEST_CHAIN:
+            problem = f"a profile extends no more than {LONGEST_CHAIN - 1} others in a row"
+        else:
             return _merged(_extended(target, chain), document)
-        problem = f"{named} extends this profile in turn, or the chain is too long"
     raise InvalidProfileError([Problem(origin, f"`extends` is {named!r}: {problem}")])
 
 
@@ -262,8 +290,9 @@ def _expand(draft: _Draft, value: Any, place: Place, env: Mapping[str, str]) -> 
         name, default = match.groups()
         found = env.get(name) or default
         if found is None:
+            draft.settled.add(place)
             text = f"`{name_of(place)}` needs the variable {name}, which is not set"
-            draft.problems.append(Problem(draft.origin(place), text))
+            draft.blame([(place, text)])
         return found or ""
 
     draft.expanded[place] = value
@@ -281,32 +310,3 @@ def _with_text(value: Any, place: Place, text: str) -> Any:
     if isinstance(value, list):
         return [_with_text(v, rest, text) if n == head else v for n, v in enumerate(value)]
     return {**value, head: _with_text(value[head], rest, text)}
-
-
-def _problem(draft: _Draft, item: Any) -> Problem:
-    """Turn one of pydantic's errors into a problem with its place in the file."""
-    place: Place = tuple(item["loc"])
-    name = name_of(place)
-    if item["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(place[-1]), _keys_beside(place), n=1)
-        text = f"`{name}` is not a key of a profile"
-        text += f"; did you mean `{near[0]}`?" if near else ""
-    elif item["type"] == "missing":
-        text = f"`{name}` is missing"
-    else:
-        message = item["msg"].removeprefix("Value error, ")
-        hidden = place in draft.expanded or place in draft.secret
-        shown = "…" if hidden else repr(item["input"])
-        text = f"`{name}` is {shown}: {message[:1].lower()}{message[1:]}"
-    return Problem(draft.origin(place), text)
-
-
-def _keys_beside(place: Place) -> list[str]:
-    """Return the keys that the schema allows where `place` stands."""
-    section: type[BaseModel] = Profile
-    for part in place[:-1]:
-        inner = section.model_fields[str(part)].annotation
-        assert isinstance(inner, type)
-        assert issubclass(inner, BaseModel)
-        section = inner
-    return list(section.model_fields)

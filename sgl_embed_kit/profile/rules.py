@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from sgl_embed_kit.profile.problems import Place, name_of
-from sgl_embed_kit.profile.schema import Profile
+from sgl_embed_kit.profile.schema import KEY_FIELDS, Profile
 
 OFF = frozenset({"", "0", "false", "no", "n"})
 Fault = tuple[Place, str]
@@ -32,9 +32,14 @@ def sensitive_faults(
         kind = {"sglang.extra_args": "flags", "env": "env"}.get(name_of(place[:-1]), "")
         name = str(place[-1])
         secret = _matches("secret", kind, name) or _looks_like_a_secret(name, value)
+        if name in KEY_FIELDS:
+            continue  # they name where a key is
         if secret and place not in expanded:
-            variable = f"${{{_variable(name)}}}"
-            yield place, f"`{name}` is a secret, and a profile holds none; write {variable}"
+            instead = f"${{{_variable(name)}}}"
+            named = f"{name.replace('-', '_')}_env"
+            if named in KEY_FIELDS:
+                instead = f"the name of a variable, as server.{named}"
+            yield place, f"`{name}` is a secret, and a profile holds none; write {instead}"
         elif not allow_unsafe and _matches("unsafe", kind, name):
             danger = "could run foreign code, delete files or disarm checks"
             yield place, f"`{name}` {danger}; it needs --allow-unsafe"

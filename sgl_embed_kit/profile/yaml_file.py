@@ -10,8 +10,13 @@ import yaml
 
 from sgl_embed_kit.errors import ProfileError
 from sgl_embed_kit.profile.problems import InvalidProfileError, Origin, Place, Problem
+from sgl_embed_kit.profile.wording import wrong_yaml
 
 MAX_BYTES = 1024 * 1024
+PLAIN_TAGS = frozenset(
+    f"tag:yaml.org,2002:{name}"
+    for name in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp")
+)
 
 
 @dataclass(frozen=True)
@@ -62,15 +67,20 @@ def _composed(source: str, raw: bytes) -> yaml.Node | None:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)
-        problem = Problem(Origin(source, line, column), "not UTF-8 text")
+        hint = "; it looks like UTF-16" if raw[:2] in {b"\xff\xfe", b"\xfe\xff"} else ""
+        problem = Problem(Origin(source, line, column), f"not UTF-8 text{hint}")
     except RecursionError:
         problem = Problem(Origin(source, 1, 1), "nested too deep")
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = _origin(source, mark) if mark else Origin(source, 1, 1)
-        problem = Problem(where, error.problem or error.context or "not YAML")
-    except yaml.YAMLError as error:
-        problem = Problem(Origin(source, 1, 1), str(error).splitlines()[0])
+        problem = Problem(where, wrong_yaml(error))
+    except yaml.reader.ReaderError as error:
+        before = raw.decode("utf-8")[: error.position]
+        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
+        code = error.character if isinstance(error.character, int) else ord(error.character)
+        text = f"the character U+{code:04X} is not allowed"
+        problem = Problem(Origin(source, line, column), text)
     raise InvalidProfileError([problem])
 
 
@@ -108,6 +118,9 @@ class _Reader:
     def value(self, node: yaml.Node, place: Place) -> Any:
         """Return the plain value of a node, or _UNREAD."""
         self.origins.setdefault(place, self._origin(node))
+        if node.tag not in PLAIN_TAGS:
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+            return self._not_read(node, place, f"the tag {tag} is unknown to profiles")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place)
         if isinstance(node, yaml.SequenceNode):
@@ -115,10 +128,8 @@ class _Reader:
             return [item for item in items if item is not _UNREAD]
         try:
             return self._constructor.construct_object(node)
-        except yaml.MarkedYAMLError as error:
-            return self._not_read(node, place, error.problem or "a value of an unknown type")
         except ValueError as error:  # a date such as 2026-99-99
-            return self._not_read(node, place, str(error))
+            return self._not_read(node, place, f"no date: {error}")
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
         content: dict[str, Any] = {}

@@ -50,16 +50,16 @@ def words_for(table: FlagTable, name: str, value: Any) -> list[str]:
         value = json.dumps(value)
     values = value if isinstance(value, list) else [value]
     if flag.nargs == "1" and len(values) != 1:
-        raise WrongArgumentError(f"{spelled} takes one value, not a list")
+        raise WrongArgumentError(f"`{name}` takes one value, not a list")
     if flag.nargs == "+" and not values:
-        raise WrongArgumentError(f"{spelled} takes at least one value")
+        raise WrongArgumentError(f"`{name}` takes at least one value")
     texts = [_text(flag, spelled, item) for item in values]
     like_flags = [text for text in texts if text.startswith("-") and not NUMBER.fullmatch(text)]
     if not like_flags:
         return [spelled, *texts]
     if len(texts) == 1:
         return [f"{spelled}={texts[0]}"]  # argparse would take the value for a flag
-    raise WrongArgumentError(f"{spelled} cannot take {like_flags[0]!r} as one of several values")
+    raise WrongArgumentError(f"`{name}` cannot take {like_flags[0]!r} as one of several values")
 
 
 def find_flag(table: FlagTable, name: str) -> tuple[Flag, str]:
@@ -94,7 +94,11 @@ def _unknown(table: FlagTable, name: str) -> str:
     """Say why a release has no such flag, and what to write."""
     invented = advice().never_existed.get(name)
     if invented:
-        return f"no SGLang ever had `{name}` ({invented.why}); use `{invented.instead}`"
+        use = f"use `{invented.instead}`"
+        if invented.instead in advice().set_by_profile:
+            key = advice().set_by_profile[invented.instead]
+            use = f"in a profile it is `{key}`" if key else "leave it out"
+        return f"no SGLang ever had `{name}` ({invented.why}); {use}"
     releases = releases_with(f"--{name}")
     if releases:
         span = releases[0] if len(releases) == 1 else f"{releases[0]} to {releases[-1]}"
@@ -107,7 +111,7 @@ def _unknown(table: FlagTable, name: str) -> str:
 
 def _switch(flag: Flag, spelled: str, value: Any) -> list[str]:
     if not isinstance(value, bool):
-        raise WrongArgumentError(f"{spelled} is a switch: true or false, not {value!r}")
+        raise WrongArgumentError(f"`{spelled[2:]}` is a switch: true or false, not {value!r}")
     if value:
         return [spelled]
     opposite = f"--no-{spelled[2:]}"
@@ -118,14 +122,14 @@ def _text(flag: Flag, spelled: str, value: Any) -> str:
     """Return one value as the text of a command line, checked by the flag's type."""
     text = json.dumps(value) if isinstance(value, Mapping) else str(value)
     if isinstance(value, bool) or value is None or isinstance(value, list):
-        raise WrongArgumentError(f"{spelled} does not take {value!r}")
+        raise WrongArgumentError(f"`{spelled[2:]}` does not take {value!r}")
     if flag.choices is not None and text not in flag.choices:
         near = difflib.get_close_matches(text, flag.choices, n=1)
         shown = ", ".join(flag.choices[:8]) + (", …" if len(flag.choices) > 8 else "")  # noqa: PLR2004
         hint = f"did you mean {near[0]}? It takes" if near else "it takes"
-        raise WrongArgumentError(f"{spelled} does not take {text!r}; {hint} {shown}")
+        raise WrongArgumentError(f"`{spelled[2:]}` does not take {text!r}; {hint} {shown}")
     if not _fits(flag.type, text):
-        raise WrongArgumentError(f"{spelled} takes {_KINDS[flag.type]}, not {text!r}")
+        raise WrongArgumentError(f"`{spelled[2:]}` takes {_KINDS[flag.type]}, not {text!r}")
     return text
 
 

@@ -177,8 +177,10 @@ def argument_faults(data: Mapping[str, Any], table: FlagTable) -> Iterator[Fault
         try:
             flag, _ = find_flag(table, name)
             keys = [owned[spelling] for spelling in flag.names if spelling in owned]
-            if keys:
+            if keys and keys[0]:
                 yield place, f"`{name}` is set by the profile's own key `{keys[0]}`"
+            elif keys:
+                yield place, f"`{name}` is always set; leave it out"
             else:
                 words_for(table, name, value)
         except WrongArgumentError as error:
@@ -194,14 +196,14 @@ def _faults_of_version(data: Mapping[str, Any], table: FlagTable) -> Iterator[Fa
     """Yield what a profile wants and this release cannot do, or does wrongly."""
     for key in KEY_FIELDS:
         if _mapping(data, "server").get(key) is not None:
-            yield from _lacking(table, "config", ("server", key))
+            for place, text in _lacking(table, "config", ("server", key)):
+                yield place, f"a key reaches SGLang through `--config`: {text}"
             if key.startswith("admin"):
                 yield from _lacking(table, "admin-api-key", ("server", key))
-    if release_of(table.version) < FIRST_WITH_PLUGINS and (
-        _mapping(data, "guard").get("enabled", True) is True
-    ):
+    guard = _mapping(data, "guard")
+    if release_of(table.version) < FIRST_WITH_PLUGINS and guard.get("enabled", True) is True:
         yield (
-            ("guard", "enabled"),
+            ("guard", "enabled") if "enabled" in guard else ("sglang", "version"),
             f"SGLang {table.version} has no plugins, so that the guard cannot run: "
             "guard.enabled: false, or SGLang 0.5.12 or newer",
         )

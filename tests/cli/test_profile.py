@@ -47,8 +47,8 @@ def test_check_looks_at_every_file_and_ends_with_2_if_one_is_wrong(tmp_path: Pat
     assert done.returncode == 2
     assert done.stdout.splitlines() == [
         f"{bad}: The profile has a problem.",
-        f"  {bad}:2:23: no SGLang ever had `max-num-seqs` (it is vLLM's); use "
-        "`max-running-requests`",
+        f"  {bad}:2:23: no SGLang ever had `max-num-seqs` (it is vLLM's); in a profile "
+        "it is `limits.max_running_requests`",
         f"{good}: ok",
     ]
     assert run("profile", "check", str(good)).returncode == 0

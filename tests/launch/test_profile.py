@@ -20,9 +20,10 @@ def problems(tmp_path: Path, text: str) -> list[str]:
 def test_wrong_flags_are_all_named_where_they_stand(tmp_path: Path) -> None:
     text = "sglang:\n  extra_args:\n    max-num-seqs: 8\n    port: 80\n    enable-metrics: 1"
     assert problems(tmp_path, text) == [
-        "4:5: no SGLang ever had `max-num-seqs` (it is vLLM's); use `max-running-requests`",
+        "4:5: no SGLang ever had `max-num-seqs` (it is vLLM's); in a profile it is "
+        "`limits.max_running_requests`",
         "5:5: `port` is set by the profile's own key `server.port`",
-        "6:5: --enable-metrics is a switch: true or false, not 1",
+        "6:5: `enable-metrics` is a switch: true or false, not 1",
     ]
 
 
@@ -106,5 +107,6 @@ def test_what_the_model_cannot_do_is_named_with_all_else(tmp_path: Path) -> None
         "2:10: a context of 40960 is longer than the model's, which is 32768",
         "2:33: `limits.contxt` is not a key of a profile; did you mean `context_length`?",
         "3:13: the model's full vectors have 1024 dimensions, not 2560",
-        "4:23: no SGLang ever had `max-num-seqs` (it is vLLM's); use `max-running-requests`",
+        "4:23: no SGLang ever had `max-num-seqs` (it is vLLM's); in a profile it is "
+        "`limits.max_running_requests`",
     ]

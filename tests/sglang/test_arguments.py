@@ -40,8 +40,12 @@ def test_what_the_release_takes_becomes_words(name: str, value: Any, words: list
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("max-num-seqs", 4, "no SGLang ever had `max-num-seqs` (it is vLLM's); use `max-running-"),
-        ("enable-chunked-prefill", True, "use `chunked-prefill-size`"),
+        (
+            "max-num-seqs",
+            4,
+            "ever had `max-num-seqs` (it is vLLM's); in a profile it is `limits.",
+        ),
+        ("enable-chunked-prefill", True, "in a profile it is `limits.chunked_prefill_size`"),
         ("attention-backnd", "triton", "did you mean `attention-backend`?"),
         ("zzz", 1, "SGLang 0.5.23 has no `zzz`"),
         ("--port", 1, "write it as `port`"),
