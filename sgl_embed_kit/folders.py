@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 from sgl_embed_kit.errors import KitError
 
 
@@ -45,6 +43,8 @@ def complete_or_absent(target: Path) -> Iterator[Path]:
     Raises:
         KitError: the folder cannot be written.
     """
+    import psutil  # late: most commands only ask where a folder is
+
     work = target.parent / f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.partial"
     for left in target.parent.glob(f".{target.name}.*.partial"):
         owner = left.name.removeprefix(f".{target.name}.").split(".")[0]

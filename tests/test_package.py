@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import sgl_embed_kit
+from sgl_embed_kit.profile.loading import bundled_profiles
 from tests.conftest import ROOT
 
 
@@ -82,6 +83,39 @@ def test_the_toolkits_own_process_never_imports_torch_or_sglang() -> None:
                 names = [node.module or ""]
             roots = {name.split(".")[0] for name in names}
             assert not roots & {"torch", "sglang", "transformers"}, path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["launch", "tiny-cpu", "--dry-run"],
+        ["launch", "06b-a10", "--dry-run"],
+        ["profile", "check", *bundled_profiles()],
+        ["profile", "show", "06b-a10"],
+        ["profile", "list"],
+        ["profile", "schema"],
+        ["doctor", "tiny-cpu"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_imports_nothing_heavy_that_it_does_not_need(arguments: list[str]) -> None:
+    code = (
+        "import atexit, json, sys\n"
+        "atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))\n"
+        "from sgl_embed_kit.cli.main import main\n"
+        "main(sys.argv[1:])"
+    )
+    argv = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    # The doctor may find something wrong here; it has run all the same.
+    assert done.returncode == 0 or (arguments[0], done.returncode) == ("doctor", 1), done.stderr
+    assert done.stdout
+    never = {"torch", "sglang", "sgl_kernel", "transformers"}
+    never |= {"huggingface_hub", "httpx", "numpy", "rich", "tokenizers"}
+    if arguments[0] != "doctor":  # which asks the machine
+        never |= {"psutil", "pynvml"}
+    assert never & set(json.loads(done.stderr.splitlines()[-1])) == set()
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
 import click
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sgl_embed_kit.doctor import Report, Subject, run_checks
 from sgl_embed_kit.doctor.engine import Check
 from sgl_embed_kit.doctor.report import as_text
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from sgl_embed_kit.launch.server import RunningServer
 
 LABEL_WIDTH = 28
@@ -31,6 +31,8 @@ class Steps:
     """
 
     def __init__(self) -> None:
+        from rich.console import Console  # a dry run shows no steps
+
         self._console = Console(stderr=True, highlight=False)
         self._live: Progress | None = None
         self._label: str | None = None
@@ -49,6 +51,8 @@ class Steps:
         if shows_progress:
             click.echo(f"  {label}:", err=True)
         elif self._console.is_terminal:
+            from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
             self._live = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}"),

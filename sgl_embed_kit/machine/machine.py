@@ -9,9 +9,10 @@ import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import psutil
+if TYPE_CHECKING:
+    import psutil
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class RealMachine:
 
     def memory_available(self) -> int:
         """Return the bytes of memory that can be had without swapping."""
+        import psutil  # late, here and below: a dry run asks the machine nothing
+
         return int(psutil.virtual_memory().available)
 
     def disk_free(self, path: Path) -> int:
@@ -118,6 +121,8 @@ class RealMachine:
 
 
 def _listener(port: int) -> psutil.Process | None:
+    import psutil
+
     try:
         for connection in psutil.net_connections(kind="tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,):

@@ -13,7 +13,9 @@ How a field becomes a flag follows `add_cli_args_from_dataclass` in
 from __future__ import annotations
 
 import ast
+import gc
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,14 +91,30 @@ def read_flags(package: Path, version: str) -> FlagTable:
     Raises:
         FileNotFoundError: the folder holds no `srt/server_args.py`.
     """
-    sources = Package(package)
-    server_args = sources.module(SERVER_ARGS)
-    if server_args is None:
-        raise FileNotFoundError(package / "srt" / "server_args.py")
-    found: dict[str, Flag] = {}
-    for flag in _all_flags(sources, server_args, package):
-        found.setdefault(flag.names[0], flag)
+    with _collector_paused():
+        sources = Package(package)
+        server_args = sources.module(SERVER_ARGS)
+        if server_args is None:
+            raise FileNotFoundError(package / "srt" / "server_args.py")
+        found: dict[str, Flag] = {}
+        for flag in _all_flags(sources, server_args, package):
+            found.setdefault(flag.names[0], flag)
     return FlagTable(version, tuple(found.values()))
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep the garbage collector from walking syntax trees that are all still in use.
+
+    It would, again and again while they grow, for a third of the time that reading takes.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _all_flags(sources: Package, server_args: Module, package: Path) -> Iterator[Flag]:

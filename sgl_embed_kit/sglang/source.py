@@ -65,11 +65,11 @@ class Module:
 
     def __init__(self, package: Package, file: Path) -> None:
         self._package = package
-        self._tree = ast.parse(file.read_text(encoding="utf-8"))
+        tree = ast.parse(file.read_text(encoding="utf-8"))
         self._assigned: dict[str, ast.expr] = {}
         self._imported: dict[str, tuple[str, str]] = {}
         self.classes: dict[str, ast.ClassDef] = {}
-        for node in self._tree.body:
+        for node in tree.body:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 self._assigned[node.targets[0].id] = node.value
             elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):

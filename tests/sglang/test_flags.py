@@ -1,5 +1,6 @@
 """Reading SGLang's flags from its source, in each of its three styles of declaring them."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -118,6 +119,20 @@ def test_namespaces_in_files_of_their_own(tmp_path: Path) -> None:
     own = "class ServerArgs:\n    pass\n"
     flags = flags_of(tmp_path, own, serving=NAMESPACE, __init__="")
     assert flags == {"--host": Flag(("--host",), "str", "1", None, "127.0.0.1", "The host.")}
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_reading_leaves_the_garbage_collector_as_it_was(tmp_path: Path, enabled: bool) -> None:
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        flags_of(tmp_path, ARGUMENTS)
+        assert gc.isenabled() is enabled
+        with pytest.raises(FileNotFoundError):
+            read_flags(tmp_path / "none", "1.0")
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 def test_a_folder_that_is_no_sglang_is_said(tmp_path: Path) -> None:

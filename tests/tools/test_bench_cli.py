@@ -1,0 +1,101 @@
+"""Timing the command line: what is shown and written; never how long anything takes."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from sgl_embed_kit.profile.loading import bundled_profiles
+from tests.conftest import ROOT
+
+SCRIPT = ROOT / "tools" / "bench_cli.py"
+PAGE = "# Benchmarks\n\nprose\n{}\nmore prose\n"
+
+
+@pytest.fixture(scope="module")
+def bench() -> ModuleType:
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location("bench_cli", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_shows_seconds_the_ratio_to_bare_python_and_the_verdict(
+    bench: ModuleType,
+) -> None:
+    commands = [
+        bench.Command("python -c pass", ("python",)),
+        bench.Command("--help", ("sgl-embed",), 0.25),
+        bench.Command("launch", ("sgl-embed",), 0.25),
+    ]
+    times = [(0.02, 0.01, 0.04), (0.25, 0.1, 9.0), (0.26, 0.1, 0.3)]
+    assert bench.table(commands, times).splitlines() == [
+        "| command        | median |   min |   max | ratio | target | held |",
+        "| -------------- | -----: | ----: | ----: | ----: | -----: | ---: |",
+        "| python -c pass |  0.020 | 0.010 | 0.040 |   1.0 |        |      |",
+        "| --help         |  0.250 | 0.100 | 9.000 |  12.5 |   0.25 |  yes |",
+        "| launch         |  0.260 | 0.100 | 0.300 |  13.0 |   0.25 |   no |",
+    ]
+
+
+def test_the_commands_fill_80_columns_at_most_and_check_every_profile(bench: ModuleType) -> None:
+    commands = bench.commands_to_time()
+    shown = bench.table(commands, [(99.0, 0.001)] * len(commands))
+    assert max(map(len, [*shown.splitlines(), *bench.conditions().splitlines()])) <= 80
+    assert commands[0].target is None
+    assert commands[-1].argv[1:] == ("profile", "check", *bundled_profiles())
+
+
+def test_commands_take_turns_after_a_round_that_is_not_counted(
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr(bench, "seconds", lambda _command, _env: float(next(clock)))
+    commands = [bench.Command("a", ("a",)), bench.Command("b", ("b",))]
+    assert bench.measure(commands, 3, {}) == [(2.0, 4.0, 6.0), (3.0, 5.0, 7.0)]
+
+
+def test_a_command_that_fails_is_not_timed(bench: ModuleType) -> None:
+    failing = bench.Command("x", (sys.executable, "-c", "raise SystemExit(1)"))
+    with pytest.raises(bench.subprocess.CalledProcessError):
+        bench.seconds(failing, dict(os.environ))
+
+
+def test_the_commands_may_write_bytecode_and_find_an_empty_cache(
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("KEPT", "yes")
+    env = bench.environment("/empty")
+    assert "PYTHONDONTWRITEBYTECODE" not in env
+    assert (env["SGL_EMBED_CACHE"], env["KEPT"]) == ("/empty", "yes")
+
+
+def test_a_section_replaces_what_stood_between_the_markers_and_nothing_else(
+    bench: ModuleType,
+) -> None:
+    other = "<!-- bench-other: begin -->\nkept\n<!-- bench-other: end -->"
+    old = f"{bench.BEGIN}\nold\nlines\n{bench.END}\n{other}"
+    once = bench.with_section(PAGE.format(old), "new")
+    assert once == PAGE.format(f"{bench.BEGIN}\nnew\n{bench.END}\n{other}")
+    assert bench.with_section(once, "new") == once
+
+
+@pytest.mark.parametrize(
+    "markers", ["", "{begin}", "{end}", "{end}{begin}", "{begin}{begin}{end}", "{begin}{end}{end}"]
+)
+def test_a_page_without_its_one_pair_of_markers_is_refused(bench: ModuleType, markers: str) -> None:
+    page = PAGE.format(markers.format(begin=bench.BEGIN, end=bench.END))
+    with pytest.raises(ValueError, match="once each"):
+        bench.with_section(page, "new")
+
+
+def test_the_committed_page_has_the_markers(bench: ModuleType) -> None:
+    page = Path(bench.PAGE).read_text(encoding="utf-8")
+    assert "x" in bench.with_section(page, "x")
