@@ -1,4 +1,4 @@
-"""Where the toolkit keeps what it makes: model cache and server logs (XDG folders)."""
+"""Folders: where the toolkit keeps what it makes, and paths as people write them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ def cache_folder() -> Path:
 def state_folder() -> Path:
     """Folder for what tells about servers that ran, such as their logs."""
     return _folder("SGL_EMBED_STATE", "XDG_STATE_HOME", Path(".local") / "state")
+
+
+def with_home(path: str) -> Path:
+    """Return a path with the home folder for a `~`; of an unknown user, as it is written."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def _folder(own: str, xdg: str, under_home: Path) -> Path:

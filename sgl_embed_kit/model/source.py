@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from sgl_embed_kit.errors import KitError, ProfileError
-from sgl_embed_kit.folders import cache_folder
+from sgl_embed_kit.folders import cache_folder, with_home
 from sgl_embed_kit.model import demo
 from sgl_embed_kit.model.known import known_model
 from sgl_embed_kit.model.repo import fetch_repo
@@ -103,8 +103,8 @@ def locate(path: str) -> Source:
                 cure=f"sgl-embed quickstart --model demo:{demo.NAME}",
             )
         return Source(Kind.DEMO, str(models / f"{demo.NAME}-1"))
-    folder = Path(path).expanduser()
-    if folder.exists():
+    folder = with_home(path)
+    if _exists(folder):
         return Source(Kind.FOLDER, str(folder.absolute()))
     if REPO_ID.fullmatch(path):
         return Source(Kind.REPO, path)
@@ -114,3 +114,10 @@ def locate(path: str) -> Source:
         "Qwen/Qwen3-Embedding-0.6B.",
         cure=f"ls -d {folder.parent}/*",
     )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # longer than a name can be, or with a zero byte
+        return False

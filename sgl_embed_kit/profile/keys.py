@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from sgl_embed_kit.errors import KitError
+from sgl_embed_kit.folders import with_home
 from sgl_embed_kit.profile.schema import KeySource
 
 LONGEST_KEY = 4096
@@ -46,7 +46,7 @@ def read_key(source: KeySource, env: Mapping[str, str]) -> str:
 
 
 def _content(file: str) -> str:
-    path = Path(file).expanduser()
+    path = with_home(file)
     try:
         if path.exists() and not path.is_file():  # a FIFO would block, a device never end
             raise KitError(f"{file} is not a file.", why="The profile expects a key in it.")

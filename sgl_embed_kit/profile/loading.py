@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from sgl_embed_kit.errors import ProfileError, UsageError
+from sgl_embed_kit.folders import with_home
 from sgl_embed_kit.profile.problems import InvalidProfileError, Origin, Place, Problem, name_of
 from sgl_embed_kit.profile.rules import Fault, contradictions, sensitive_faults
 from sgl_embed_kit.profile.schema import KEY_FIELDS, Profile
@@ -24,7 +25,7 @@ from sgl_embed_kit.profile.yaml_file import Document, read_yaml
 PACKAGED = Path(__file__).parent / "bundled"
 CHECKOUT = Path(__file__).parents[2] / "profiles"
 LONGEST_CHAIN = 8
-VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+VARIABLE = re.compile(r"\$\{(\w+)(?::-([^{}]*))?\}")
 """${NAME}, or ${NAME:-default}."""
 
 
@@ -196,7 +197,7 @@ def head_comment(path: Path) -> str:
 
 
 def _find(reference: str) -> Path:
-    path = Path(reference).expanduser()
+    path = with_home(reference)
     if path.exists():
         return path
     bundled = bundled_profiles()

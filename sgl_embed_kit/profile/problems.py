@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sgl_embed_kit.errors import ProfileError
 
+MOST_SHOWN = 100
 Place = tuple[str | int, ...]
 """Where a value stands in a profile, such as ("model", "path")."""
 
@@ -45,7 +46,10 @@ class InvalidProfileError(ProfileError):
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = sorted(set(problems))
         count = "a problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__(f"The profile has {count}.", why="\n".join(map(str, self.problems)))
+        shown = [str(problem) for problem in self.problems[:MOST_SHOWN]]
+        if len(self.problems) > MOST_SHOWN:
+            shown.append(f"… and {len(self.problems) - MOST_SHOWN} more")
+        super().__init__(f"The profile has {count}.", why="\n".join(shown))
 
 
 def name_of(place: Place) -> str:

@@ -13,6 +13,8 @@ from sgl_embed_kit.profile.problems import InvalidProfileError, Origin, Place, P
 from sgl_embed_kit.profile.wording import wrong_yaml
 
 MAX_BYTES = 1024 * 1024
+MOST_VALUES = 1000
+LONGEST_TEXT = 8192
 PLAIN_TAGS = frozenset(
     f"tag:yaml.org,2002:{name}"
     for name in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp")
@@ -85,22 +87,36 @@ def _composed(source: str, raw: bytes) -> yaml.Node | None:
 
 
 def _compose(text: str) -> yaml.Node | None:
-    node: yaml.Node | None = yaml.compose(text, Loader=_NoAliases)
+    node: yaml.Node | None = yaml.compose(text, Loader=_Bounded)
     return node
 
 
-class _NoAliases(yaml.SafeLoader):
-    """Refuses aliases, so that a small file cannot unfold into a huge one."""
+class _Bounded(yaml.SafeLoader):
+    """Refuses what takes more memory or time than a page of YAML ever does.
+
+    Aliases, because a small file could unfold into a huge one; and more values, or longer
+    ones, than a profile can have: a value takes a thousand bytes while it is read.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            alias: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(
-                problem="anchors and aliases are not allowed in a profile",
-                problem_mark=alias.start_mark,  # type: ignore[arg-type]
-            )
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        self._values += 1
+        if isinstance(event, yaml.AliasEvent):
+            self._refuse(event, "anchors and aliases are not allowed in a profile")
+        if self._values > MOST_VALUES:
+            self._refuse(event, f"more than {MOST_VALUES} keys and values")
+        if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST_TEXT:
+            self._refuse(event, f"a text of more than {LONGEST_TEXT} characters")
         node: yaml.Node | None = super().compose_node(parent, index)
         return node
+
+    @staticmethod
+    def _refuse(event: Any, problem: str) -> None:
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
 
 
 _UNREAD = object()

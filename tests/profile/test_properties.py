@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from sgl_embed_kit.cpu_engine import OVERLAY
 from sgl_embed_kit.errors import KitError
+from sgl_embed_kit.launch.profile import read_runnable
 from sgl_embed_kit.model.bounds import bounds_or_none
 from sgl_embed_kit.model.source import locate
 from sgl_embed_kit.plan.limits import beyond_model, settled_limits
-from sgl_embed_kit.profile import Profile, read_profile
+from sgl_embed_kit.profile import Profile
+from sgl_embed_kit.profile.loading import bundled_profiles
 from sgl_embed_kit.profile.rules import contradictions
 from sgl_embed_kit.sglang.arguments import WrongArgumentError, words_for
 from sgl_embed_kit.sglang.command import (
@@ -32,6 +34,7 @@ from sgl_embed_kit.sglang.installed import find_installed
 from sgl_embed_kit.sglang.tables import installed_table
 from tests.real_sglang import Sglang
 
+SHIPPED = [path.read_bytes() for path in bundled_profiles().values()]
 SHARED = [HealthCheck.function_scoped_fixture]
 EXAMPLES = int(os.environ.get("SGL_EMBED_FUZZ", "150"))
 """Inputs a test; once in a while, run this file with SGL_EMBED_FUZZ=10000."""
@@ -259,11 +262,30 @@ def test_any_bytes_load_or_are_refused_in_sentences(tmp_path: Path, raw: bytes) 
     _load(tmp_path, raw)
 
 
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """Draw a shipped profile with a few of its bytes changed, dropped or doubled."""
+    raw = draw(st.sampled_from(SHIPPED))
+    for _ in range(draw(st.integers(1, 6))):
+        start = draw(st.integers(0, len(raw)))
+        end = min(len(raw), start + draw(st.integers(0, 12)))
+        raw = raw[:start] + draw(st.binary(max_size=4) | st.just(raw[start:end] * 2)) + raw[end:]
+    return raw
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=SHARED)
+@given(raw=mutated())
+def test_any_mutation_of_a_shipped_profile_loads_or_is_refused_in_sentences(
+    tmp_path: Path, raw: bytes
+) -> None:
+    _load(tmp_path, raw)
+
+
 def _load(folder: Path, raw: bytes) -> None:
     path = folder / "fuzzed.yaml"
     path.write_bytes(raw)
     try:
-        read_profile(str(path), env={})
+        read_runnable(str(path), (), None)
     except KitError as error:
         assert error.what
         assert "Traceback" not in error.why
