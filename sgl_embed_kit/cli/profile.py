@@ -28,10 +28,12 @@ def command() -> None:
 @command.command("list")
 def list_profiles() -> None:
     """List the bundled profiles."""
-    for name, path in bundled_profiles().items():
+    profiles = bundled_profiles()
+    column = max(map(len, profiles)) + 2
+    for name, path in profiles.items():
         first = " ".join(head_comment(path).split())
         about = re.split(r"\.(?: |$)|: ", first)[0]
-        click.echo(f"{name:<14}{about}")
+        click.echo(f"{name:<{column}}{about}")
 
 
 @command.command()

@@ -24,6 +24,9 @@ class KnownModel:
         head_dim: Width of a head.
         vocabulary: Rows of the embedding table.
         positions: `max_position_embeddings` of config.json.
+        separate_head: Whether to count an output head of its own, of the embedding table's
+            size: SGLang allocates one where config.json's `tie_word_embeddings` is false,
+            though no embedding needs it (srt/models/qwen3.py).
     """
 
     revision: str
@@ -36,6 +39,7 @@ class KnownModel:
     head_dim: int
     vocabulary: int
     positions: int
+    separate_head: bool
 
 
 def known_model(repo: str) -> KnownModel | None:

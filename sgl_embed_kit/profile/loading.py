@@ -180,9 +180,9 @@ def _without(data: dict[str, Any], places: Iterable[Place]) -> dict[str, Any]:
 
 
 def bundled_profiles() -> dict[str, Path]:
-    """Return the profiles that come with the toolkit, by name."""
+    """Return the profiles that come with the toolkit, by name and in the order of the names."""
     folder = PACKAGED if PACKAGED.is_dir() else CHECKOUT
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return dict(sorted((path.stem, path) for path in folder.glob("*.yaml")))
 
 
 def head_comment(path: Path) -> str:

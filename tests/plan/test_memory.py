@@ -1,6 +1,40 @@
 """The arithmetic of memory."""
 
-from sgl_embed_kit.plan.memory import THREE_PROCESSES, cpu_memory_needed, kv_bytes_per_token
+import itertools
+from pathlib import Path
+
+import pytest
+
+from sgl_embed_kit.machine.gpus import known_gpus
+from sgl_embed_kit.model.known import KnownModel, known_models
+from sgl_embed_kit.plan.memory import (
+    GIB,
+    MIB,
+    THREE_PROCESSES,
+    GpuMemory,
+    cpu_memory_needed,
+    default_chunk,
+    default_fraction,
+    gpu_memory,
+    kv_bytes_per_token,
+    prefill_graphs,
+    weight_bytes,
+    working_bytes,
+)
+from tests.resolution import Case, resolve, write_config
+
+SMALL, MIDDLE, LARGE = (
+    known_models()[f"Qwen/Qwen3-Embedding-{size}"] for size in ("0.6B", "4B", "8B")
+)
+A10 = known_gpus()["A10"].memory
+
+
+def on_an_a10(
+    *, model: KnownModel = SMALL, fraction: float = 0.6, chunk: int = 4096, tensor: int = 1
+) -> GpuMemory:
+    return gpu_memory(
+        model, A10, dtype="auto", fraction=fraction, chunk=chunk, max_running=256, tensor=tensor
+    )
 
 
 def test_qwen3_embedding_06b_takes_112_kib_of_kv_pool_for_a_token() -> None:
@@ -15,3 +49,85 @@ def test_minilm_in_float32_takes_what_sglang_logged() -> None:
 
 def test_the_whole_server_is_processes_weights_and_pool() -> None:
     assert cpu_memory_needed(1000, pool_tokens=10, kv_bytes=7) == THREE_PROCESSES + 1070
+
+
+def test_weights_are_the_parameters_and_a_head_where_it_is_not_the_embedding_table() -> None:
+    assert round(weight_bytes(SMALL, "auto") / GIB, 2) == 1.11
+    # The files hold 14.10 GiB; SGLang allocates a head of 151665 x 4096 beside them.
+    assert round(weight_bytes(LARGE, "bfloat16") / GIB, 2) == round(14.095 + 1.157, 2)
+
+
+def test_float32_weighs_twice_as_much_and_two_gpus_share_it() -> None:
+    assert weight_bytes(MIDDLE, "float32") == 2 * weight_bytes(MIDDLE, "auto")
+    assert weight_bytes(MIDDLE, "auto", tensor=2) == weight_bytes(MIDDLE, "auto") // 2
+
+
+def test_the_parts_add_up_to_the_card() -> None:
+    found = on_an_a10()
+    parts = (found.driver, found.weights, found.pool, found.working, found.spare)
+    assert sum(parts) == A10
+    assert all(part > 0 for part in parts)
+
+
+def test_the_pool_is_what_the_weights_leave_of_the_fraction() -> None:
+    found = on_an_a10(fraction=0.5)
+    assert found.pool + found.weights == (A10 - found.driver) // 2
+    assert found.pool_tokens == found.pool // 114_688
+
+
+def test_weights_larger_than_the_fraction_leave_no_pool() -> None:
+    found = on_an_a10(model=LARGE, fraction=0.5)
+    assert (found.pool, found.pool_tokens) == (0, 0)
+    assert found.spare < 0
+
+
+def test_two_gpus_that_share_each_layer_hold_more_tokens() -> None:
+    alone, shared = on_an_a10(model=MIDDLE), on_an_a10(model=MIDDLE, tensor=2)
+    assert shared.weights == alone.weights // 2
+    assert shared.pool_tokens > 2 * alone.pool_tokens
+
+
+def test_more_gpus_than_kv_heads_do_not_split_a_head() -> None:
+    assert on_an_a10(tensor=16).pool_tokens < 1.2 * on_an_a10(tensor=8).pool_tokens
+
+
+def test_a_longer_chunk_needs_more_working_memory_and_more_graphs() -> None:
+    assert prefill_graphs(-1) == 0
+    assert prefill_graphs(2048) < prefill_graphs(4096) < prefill_graphs(8192)
+    assert on_an_a10(chunk=8192).spare < on_an_a10(chunk=4096).spare
+
+
+CARDS_MIB = [gpu.memory_mib for gpu in known_gpus().values()] + [180 * 1024]
+"""The known ones, and one of a size of which none is known."""
+CHUNKS = (None, 1024, 2048, 8192, -1)
+RUNNING = (None, 4, 256)
+SHARING = (1, 2, 16)
+
+
+@pytest.mark.server
+def test_on_every_card_sglangs_own_code_comes_to_the_same_numbers(tmp_path: Path) -> None:
+    folder = write_config(tmp_path / "model", SMALL)
+    expected, cases = [], []
+    for mib, chunk, running, tensor in itertools.product(CARDS_MIB, CHUNKS, RUNNING, SHARING):
+        memory = mib * MIB
+        tokens = default_chunk(memory) if chunk is None else chunk
+        fraction = default_fraction(memory, working_bytes(memory, tokens, running, tensor))
+        planned = gpu_memory(
+            SMALL,
+            memory,
+            dtype="auto",
+            fraction=fraction,
+            chunk=tokens,
+            max_running=running,
+            tensor=tensor,
+        )
+        expected.append((tokens, prefill_graphs(tokens), fraction, planned.pool_tokens))
+        argv = ["--model-path", str(folder), "--is-embedding", "--device", "cuda"]
+        argv += [] if chunk is None else ["--chunked-prefill-size", str(chunk)]
+        argv += [] if running is None else ["--max-running-requests", str(running)]
+        argv += ["--tp-size", str(tensor)]
+        free = memory - planned.driver
+        cases.append(Case(argv, mib, False, free, free - planned.weights))
+    for found, (tokens, graphs, fraction, pool) in zip(resolve(cases), expected, strict=True):
+        assert (found.chunk, found.prefill_graphs, found.fraction) == (tokens, graphs, fraction)
+        assert found.pool_tokens == pytest.approx(pool, abs=1)  # SGLang counts in GiB, rounded

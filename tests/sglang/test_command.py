@@ -56,7 +56,7 @@ def test_what_must_be_explicit_is_explicit() -> None:
     assert value(built, "--host") == "127.0.0.1"
     assert value(built, "--port") == "30000"
     assert value(built, "--context-length") == "8192"
-    assert value(built, "--mem-fraction-static") == "0.6"
+    assert value(built, "--mem-fraction-static") == "0.55"
     assert value(built, "--device") == "cuda"
     assert value(built, "--attention-backend") is None
     assert json.loads(value(built, "--json-model-override-args") or "") == {"is_matryoshka": True}

@@ -1,0 +1,63 @@
+"""GPUs that are known without one at hand, so that a profile can be checked anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import yaml
+
+BFLOAT16_FROM = (8, 0)
+"""SGLang loads a model as float16 on anything older, whatever `--dtype` says
+(maybe_downgrade_dtype_for_legacy_gpu, srt/model_executor/model_runner_components)."""
+
+
+@dataclass(frozen=True)
+class KnownGpu:
+    """An NVIDIA GPU.
+
+    Attributes:
+        names: What NVML calls it; more than one where it comes in several forms.
+        memory_mib: Its memory in MiB, as nvidia-smi and NVML report it.
+        compute_capability: Major and minor number.
+    """
+
+    names: tuple[str, ...]
+    memory_mib: int
+    compute_capability: tuple[int, int]
+
+    @property
+    def memory(self) -> int:
+        """Its memory in bytes."""
+        return self.memory_mib * 2**20
+
+    @property
+    def has_bfloat16(self) -> bool:
+        """Whether SGLang serves a bfloat16 model on it as such."""
+        return self.compute_capability >= BFLOAT16_FROM
+
+
+def known_gpus_named(part: str) -> dict[str, KnownGpu]:
+    """Return the known GPUs that a profile with this `hardware.gpu` may meet.
+
+    The comparison is doctor's: the text is a part of the device's name, in any case. So
+    `A10` also stands for A10G and A100.
+    """
+    return {
+        key: gpu
+        for key, gpu in known_gpus().items()
+        if any(part.lower() in name.lower() for name in gpu.names)
+    }
+
+
+@cache
+def known_gpus() -> dict[str, KnownGpu]:
+    """Return the known GPUs by their short names; the file says where the facts are from."""
+    text = resources.files(__package__).joinpath("gpus.yaml").read_text(encoding="utf-8")
+    return {
+        key: KnownGpu(
+            tuple(facts["names"]), facts["memory_mib"], tuple(facts["compute_capability"])
+        )
+        for key, facts in yaml.safe_load(text).items()
+    }
