@@ -1,7 +1,7 @@
 """SGLang's own argument parser and its checks, in a process of their own.
 
-Importing SGLang takes ten seconds, so a process answers many questions: an argv a line,
-as JSON, and a JSON object or what SGLang said against it as the answer.
+Importing SGLang takes ten seconds, so a process answers many questions: one a line, as
+JSON, and a JSON object or what SGLang said against it as the answer.
 """
 
 from __future__ import annotations
@@ -89,11 +89,11 @@ class Sglang:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def ask(self, argv: list[str], *, in_place: bool = False) -> dict[str, Any]:
-        """Return what SGLang makes of an argv.
+    def ask(self, question: Any, *, in_place: bool = False) -> dict[str, Any]:
+        """Return what SGLang makes of a question.
 
         Args:
-            argv: What follows `sglang serve --model-type llm`.
+            question: What the script's `answer` takes: an argv, as a rule.
             in_place: Answer in the process itself, so that it keeps what it imports.
 
         Raises:
@@ -101,18 +101,18 @@ class Sglang:
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{'!' if in_place else ''}{json.dumps(argv)}\n")
+        self._process.stdin.write(f"{'!' if in_place else ''}{json.dumps(question)}\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer.startswith("{"):
-            raise RefusedError(f"{answer.removeprefix('refused ').strip()}: {argv}")
+            raise RefusedError(f"{answer.removeprefix('refused ').strip()}: {question}")
         found: dict[str, Any] = json.loads(answer)
         return found
 
 
 @contextmanager
 def sglang(script: str, **env: str) -> Iterator[Sglang]:
-    """Start a process that answers with the script's `answer(argv)`."""
+    """Start a process that answers with the script's `answer(question)`."""
     if find_installed() is None:
         pytest.skip("SGLang is not installed; get it with: make test")
     process = subprocess.Popen(

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import pytest
-
-from sgl_embed_kit.cpu_engine import OVERLAY
 from sgl_embed_kit.model.known import KnownModel
-from sgl_embed_kit.sglang.installed import find_installed
+from tests.real_sglang import sglang
 
 RESOLVE = """
-import gc, json, sys
+import gc
 from types import SimpleNamespace
 from sglang.srt import utils
 from sglang.srt.arg_groups import memory_hook, pipeline
@@ -58,8 +53,9 @@ def pool_tokens(args, model, case):
 # Everything was imported as on a CPU, where it can be; from here on this is a GPU's machine.
 utils.is_cuda = lambda: True
 gc.freeze()  # SGLang collects garbage at each pool; what was imported is none
-for line in sys.stdin:
-    case = json.loads(line)
+
+
+def answer(case):
     memory_hook.get_device_memory_capacity = lambda device: float(case["memory_mib"])
     with override_platform(
         is_cuda=True, has_flashinfer=True, is_hopper_with_cuda_12_3=case["hopper"]
@@ -68,7 +64,7 @@ for line in sys.stdin:
         args.resolve_once()
         view, model = resolving_view(args), model_config_of(args)
         graphs = view.cuda_graph_config
-        resolved = {
+        return {
             "device": view.device,
             "fraction": view.mem_fraction_static,
             "chunk": view.chunked_prefill_size,
@@ -77,7 +73,6 @@ for line in sys.stdin:
             "context_length": model.context_len,
             "pool_tokens": pool_tokens(args, model, case),
         }
-    print(json.dumps(resolved), flush=True)
 """
 
 
@@ -117,24 +112,8 @@ def resolve(cases: Iterable[Case]) -> list[Resolved]:
     the platform is CUDA, that it is or is not Hopper, how much memory the card has, and how
     much of it is free.
     """
-    if find_installed() is None:
-        pytest.skip("SGLang is not installed; get it with: make test")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", RESOLVE],
-        input="\n".join(json.dumps(asdict(case)) for case in cases),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "PYTHONPATH": str(OVERLAY),
-            "SGLANG_USE_CPU_ENGINE": "1",
-            "HF_HUB_OFFLINE": "1",
-        },
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    return [Resolved(**json.loads(line)) for line in lines]
+    with sglang(RESOLVE) as process:
+        return [Resolved(**process.ask(asdict(case), in_place=True)) for case in cases]
 
 
 def write_config(folder: Path, model: KnownModel) -> Path:
