@@ -37,10 +37,9 @@ def command(
     installed = find_installed()
     if profile:
         loaded = read_runnable(profile, settings, installed, allow_unsafe=allow_unsafe)
-        chosen = loaded.profile
+        subject = Subject.of(loaded.profile, installed, machine, loaded.mask)
     else:
-        chosen = local_profile(machine)
-    subject = Subject.of(chosen, installed, machine)
+        subject = Subject.of(local_profile(machine), installed, machine)
     report = run_checks(subject, CHECKS)
     if form == "json":
         click.echo(json.dumps(as_json(report, subject), indent=2))

@@ -46,13 +46,13 @@ def command(
     """
     installed = find_installed()
     loaded = read_runnable(profile, settings, installed, allow_unsafe=allow_unsafe)
-    subject = Subject.of(loaded.profile, installed, RealMachine())
+    subject = Subject.of(loaded.profile, installed, RealMachine(), loaded.mask)
     if dry_run:
         show_command(subject.command(shown=loaded.shown), form)
         return ExitCode.OK
     if installed is not None:
         keep_table(installed)
-    with stop_signals_interrupt():
+    with stop_signals_interrupt(), loaded.mask.errors():
         if not preflight(subject, CHECKS):
             return ExitCode.FAILED
         had_files = subject.has_files
@@ -102,7 +102,7 @@ def serve(subject: Subject) -> None:
         try:
             with steps() as shown:
                 ready = server.wait_until_ready(shown.begin)
-            click.echo(ready_lines(ready))
+            click.echo(subject.mask(ready_lines(ready)))
             server.wait()
         except KeyboardInterrupt:
             pass

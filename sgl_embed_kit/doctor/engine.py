@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sgl_embed_kit.doctor.subject import Subject
@@ -102,4 +102,10 @@ def _run(check: Check, subject: Subject) -> Result:
             f"the check itself failed: {type(error).__name__}: {error}",
             fix="report this line as a bug of sgl-embed",
         )
+    finding = replace(
+        finding,
+        found=subject.mask(finding.found),
+        needed=subject.mask(finding.needed),
+        fix=subject.mask(finding.fix),
+    )
     return Result(check, finding, (time.perf_counter() - start) * 1000)

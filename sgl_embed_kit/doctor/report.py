@@ -38,7 +38,7 @@ def as_json(report: Report, subject: Subject) -> dict[str, Any]:
             "python": platform.python_version(),
             "sglang": subject.installed.version if subject.installed else None,
         },
-        "profile": subject.profile.model.name,
+        "profile": subject.mask(subject.profile.model.name),
         "summary": {status.value: report.count(status) for status in Status},
         "results": [
             {

@@ -16,6 +16,7 @@ from sgl_embed_kit.model.folder import ModelFolder, read_folder
 from sgl_embed_kit.model.source import Kind, Source, locate
 from sgl_embed_kit.plan.limits import settled_limits
 from sgl_embed_kit.profile import Profile
+from sgl_embed_kit.profile.masking import NO_MASK, Mask
 from sgl_embed_kit.sglang.command import Command, build_command
 from sgl_embed_kit.sglang.flags import FlagTable
 from sgl_embed_kit.sglang.installed import Installed
@@ -32,6 +33,7 @@ class Subject:
         installed: The SGLang of this environment.
         machine: The machine that it runs on.
         fetched: Folder of the model's files once they were brought here.
+        mask: Keeps what the profile took from the environment out of what is shown.
     """
 
     profile: Profile
@@ -39,15 +41,23 @@ class Subject:
     installed: Installed | None
     machine: Machine
     fetched: Path | None = None
+    mask: Mask = NO_MASK
 
     @classmethod
-    def of(cls, profile: Profile, installed: Installed | None, machine: Machine) -> Subject:
+    def of(
+        cls,
+        profile: Profile,
+        installed: Installed | None,
+        machine: Machine,
+        mask: Mask = NO_MASK,
+    ) -> Subject:
         """Put together the subject of a profile.
 
         Raises:
             KitError: the profile's `model.path` leads nowhere.
         """
-        return cls(profile, locate(profile.model.path), installed, machine)
+        with mask.errors():
+            return cls(profile, locate(profile.model.path), installed, machine, mask=mask)
 
     def with_files(self, folder: Path | None) -> Subject:
         """Return the subject with what can be said now that the model's files are here.

@@ -189,7 +189,7 @@ def running_server(subject: Subject) -> Iterator[RunningServer]:
         if file is not None:
             argv = (*command.argv, "--config", str(file.path))
             command = replace(command, argv=argv)
-        log = log_file(subject.profile.model.name)
+        log = log_file(subject.mask(subject.profile.model.name))
         process = ServerProcess(command, subject.installed.command, log)
         server = RunningServer(
             subject.profile, process, api_key=keys.get("api-key"), keys_file=file

@@ -7,8 +7,8 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from sgl_embed_kit.errors import ProfileError, UsageError
 from sgl_embed_kit.folders import with_home
+from sgl_embed_kit.profile.masking import Mask
 from sgl_embed_kit.profile.problems import InvalidProfileError, Origin, Place, Problem, name_of
 from sgl_embed_kit.profile.rules import Fault, contradictions, sensitive_faults
 from sgl_embed_kit.profile.schema import KEY_FIELDS, Profile
@@ -39,12 +40,14 @@ class Loaded:
             it as it was written, such as ${HF_TOKEN}.
         origins: Where each value was written; what is not in it is a default.
         path: The profile's own file.
+        mask: Keeps the values that came from the environment out of a text.
     """
 
     profile: Profile
     shown: Profile
     origins: Mapping[Place, Origin]
     path: Path
+    mask: Mask
 
 
 @dataclass
@@ -55,6 +58,7 @@ class _Draft:
         data: The content.
         origins: Where each value was written.
         expanded: What stood where a value came from the environment.
+        values: The variables' names, by their values.
         settled: Places of which enough was said, whatever the schema finds there.
         problems: What is wrong.
     """
@@ -62,6 +66,7 @@ class _Draft:
     data: dict[str, Any]
     origins: dict[Place, Origin]
     expanded: dict[Place, str] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
     settled: set[Place] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
 
@@ -130,13 +135,15 @@ def read_profile(
         draft.blame(contradictions(profile))
         if check_profile:
             draft.blame(check_profile(profile))
+    mask = Mask(draft.values)
     if draft.problems:
-        raise InvalidProfileError(draft.problems)
+        masked = [replace(problem, text=mask(problem.text)) for problem in draft.problems]
+        raise InvalidProfileError(masked)
     assert profile is not None
     shown = profile
     for place, written in draft.expanded.items():
         shown = _with_text(shown, place, written)
-    return Loaded(profile, shown, draft.origins, path)
+    return Loaded(profile, shown, draft.origins, path, mask)
 
 
 def _validated(draft: _Draft) -> Profile | None:
@@ -290,6 +297,10 @@ def _expand(draft: _Draft, value: Any, place: Place, env: Mapping[str, str]) -> 
     def replacement(match: re.Match[str]) -> str:
         name, default = match.groups()
         found = env.get(name) or default
+        if env.get(name):
+            draft.values[env[name]] = name
+            # The served model name may be made of the last part of a path.
+            draft.values.setdefault(PurePosixPath(env[name]).name, name)
         if found is None:
             draft.settled.add(place)
             text = f"`{name_of(place)}` needs the variable {name}, which is not set"

@@ -106,3 +106,18 @@ def test_an_unreadable_profile_stops_the_start_with_code_2(tmp_path: Path) -> No
     done = run("launch", str(tmp_path / "p.yaml"))
     assert done.returncode == 2
     assert f"{tmp_path}/p.yaml:2:1: expected ',' or '}}'" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("command", [("doctor",), ("doctor", "--format", "json"), ("launch",)])
+def test_what_came_from_the_environment_is_shown_by_its_name(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "p.yaml"
+    secret = tmp_path / "hush-hush"
+    make_tiny_model(secret, TinyModel(hidden_size=64, layers=1))
+    (secret / "model.safetensors").unlink()
+    path.write_text("model: {path: '${FOLDER}'}\nhardware: {device: cpu}\nserver: {port: 45678}\n")
+    done = run(command[0], str(path), *command[1:], FOLDER=str(secret))
+    assert done.returncode == 1
+    assert "${FOLDER} holds no weights" in done.stdout + done.stderr
+    assert "hush-hush" not in done.stdout + done.stderr

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from sgl_embed_kit.errors import UsageError
+from sgl_embed_kit.errors import KitError, UsageError
+from sgl_embed_kit.launch.profile import read_runnable
 from sgl_embed_kit.profile import Loaded, read_profile
+from sgl_embed_kit.profile.masking import Mask
 from sgl_embed_kit.profile.problems import InvalidProfileError, Origin
 
 
@@ -195,3 +197,44 @@ def test_what_contradicts_the_guard_is_fine_without_it(tmp_path: Path) -> None:
         "model: {path: x}\nguard: {enabled: false}\nsglang: {extra_args: {tokenizer-worker-num: 2}}"
     )
     assert read(write(tmp_path, p=text)).profile.guard.enabled is False
+
+
+class TestMasking:
+    SECRET = "hush-hush"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "model: {path: x, dtype: '${V}'}",
+            "model: {path: x}\nsglang: {extra_args: {schedule-policy: '${V}'}}",
+            "model: {path: x}\nlimits: {context_length: '${V}'}",
+            "model: {path: 'x', served_name: 'a:${V}'}",
+        ],
+    )
+    def test_no_message_shows_a_value_of_the_environment(
+        self, tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("V", self.SECRET)
+        path = write(tmp_path, p=f"{text}\n")
+        with pytest.raises(InvalidProfileError) as caught:
+            read_runnable(str(path), (), None)
+        assert self.SECRET not in caught.value.why
+
+    def test_the_name_stands_for_the_value(self, tmp_path: Path) -> None:
+        mask = read(write(tmp_path, p="model: {path: '${V}/m'}\n"), V=self.SECRET).mask
+        assert mask(f"{self.SECRET}/m is here") == "${V}/m is here"
+
+    def test_a_longer_value_goes_before_one_that_is_in_it(self) -> None:
+        assert Mask({"aaaa": "A", "aaaabbbb": "B"})("aaaabbbb aaaa") == "${B} ${A}"
+
+    def test_a_very_short_value_is_left_where_it_is(self) -> None:
+        assert Mask({"1": "ONE"})("port 31111") == "port 31111"
+
+    def test_a_default_of_the_file_is_no_value_of_the_environment(self, tmp_path: Path) -> None:
+        assert read(write(tmp_path, p="model: {path: '${V:-long-enough}'}\n")).mask.names == {}
+
+    def test_errors_are_masked_on_their_way(self) -> None:
+        with pytest.raises(KitError) as caught, Mask({self.SECRET: "V"}).errors():
+            raise KitError(self.SECRET, why=self.SECRET, cure=f"ls {self.SECRET}")
+        assert (caught.value.what, caught.value.why) == ("${V}", "${V}")
+        assert caught.value.cure == "ls ${V}"
