@@ -60,6 +60,8 @@ def read_yaml(path: Path) -> Document:
         raise InvalidProfileError([Problem(begin, "a profile is a mapping of sections")])
     reader = _Reader(str(path))
     data = reader.value(root, ())
+    if data is _UNREAD:
+        raise InvalidProfileError(list(reader.unread.values()))
     return Document(data, reader.origins, reader.unread)
 
 

@@ -35,6 +35,11 @@ from sgl_embed_kit.sglang.tables import installed_table
 from tests.real_sglang import Sglang
 
 SHIPPED = [path.read_bytes() for path in bundled_profiles().values()]
+TOKENS = [
+    *(b"${A}", b"${", b"!x ", b"!!binary ", b"&a ", b"*a", b"<<: ", b"? ", b"---\n", b"|\n"),
+    *(b"{", b"}", b"[", b"]", b": ", b"- ", b"\n", b"  ", b"\t", b"'", b'"', b"#", b"\0"),
+    *(b"~", b"1e999", b"0x10", b".inf", b".nan", b"2026-13-01", b"extends: 06b-a10\n"),
+]
 SHARED = [HealthCheck.function_scoped_fixture]
 EXAMPLES = int(os.environ.get("SGL_EMBED_FUZZ", "150"))
 """Inputs a test; once in a while, run this file with SGL_EMBED_FUZZ=10000."""
@@ -269,7 +274,8 @@ def mutated(draw: st.DrawFn) -> bytes:
     for _ in range(draw(st.integers(1, 6))):
         start = draw(st.integers(0, len(raw)))
         end = min(len(raw), start + draw(st.integers(0, 12)))
-        raw = raw[:start] + draw(st.binary(max_size=4) | st.just(raw[start:end] * 2)) + raw[end:]
+        put = st.binary(max_size=4) | st.just(raw[start:end] * 2) | st.sampled_from(TOKENS)
+        raw = raw[:start] + draw(put) + raw[end:]
     return raw
 
 
