@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help quickstart test test-fast lint format bench-cli lock clean
+.PHONY: help quickstart test test-fast lint format docs bench-cli lock clean
 
 help:
 	@echo "make quickstart   a real SGLang server and real vectors (ARGS=--once stops it)"
@@ -11,6 +11,7 @@ help:
 	@echo "make test-fast    the tests that need no server"
 	@echo "make lint         ruff, mypy, import-linter, yamllint"
 	@echo "make format       ruff's formatting and its safe fixes"
+	@echo "make docs         what the docs take from the program: schema, tables"
 	@echo "make bench-cli    how long the command line takes, into docs/benchmarks.md"
 	@echo "make lock         the pinned versions in constraints/, anew"
 	@echo "make clean        remove .venv and what the tools cached"
@@ -39,6 +40,10 @@ format:
 	@$(PYTHON) tools/bootstrap.py dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs:
+	@$(PYTHON) tools/bootstrap.py dev
+	@$(BIN)/python tools/write_docs.py
 
 bench-cli:
 	@$(PYTHON) tools/bootstrap.py server

@@ -16,12 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sections import with_section
+
 import sgl_embed_kit
 from sgl_embed_kit.profile.loading import bundled_profiles
 from sgl_embed_kit.sglang.installed import find_installed
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- bench-cli: begin -->", "<!-- bench-cli: end -->"
+SECTION = "bench-cli"
 COLUMNS = 80
 ROUNDS = 25
 HEAD = ("command", "median", "min", "max", "ratio", "target", "held")
@@ -49,7 +51,8 @@ def main() -> None:
         times = measure(commands, ROUNDS, environment(cache))
     text = f"{table(commands, times)}\n\n{conditions()}"
     print(f"\n{text}\n")
-    PAGE.write_text(with_section(PAGE.read_text(encoding="utf-8"), text), encoding="utf-8")
+    page = with_section(PAGE.read_text(encoding="utf-8"), SECTION, text)
+    PAGE.write_text(page, encoding="utf-8")
     print(f"written to {PAGE.relative_to(PAGE.parent.parent)}")
 
 
@@ -143,19 +146,6 @@ def cpu_model() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
-
-
-def with_section(page: str, text: str) -> str:
-    """Return the page with `text` between the markers, and all else as it was.
-
-    Raises:
-        ValueError: the page has not just one pair of markers, in their order.
-    """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in before + after:
-        raise ValueError(f"the page needs {BEGIN} and {END}, once each")
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
 
 
 if __name__ == "__main__":

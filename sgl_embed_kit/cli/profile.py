@@ -10,8 +10,8 @@ import click
 from pydantic import BaseModel
 
 from sgl_embed_kit.cli.options import profile_options
-from sgl_embed_kit.errors import ExitCode, KitError, ProfileError
-from sgl_embed_kit.launch.profile import read_runnable
+from sgl_embed_kit.errors import ExitCode, KitError, ProfileError, UsageError
+from sgl_embed_kit.launch.profile import faults_of_text, read_runnable
 from sgl_embed_kit.profile import Loaded
 from sgl_embed_kit.profile.editor import json_schema, new_profile
 from sgl_embed_kit.profile.loading import bundled_profiles, head_comment
@@ -96,6 +96,13 @@ def schema() -> None:
 def new(file: Path, model: str, device: str, gpu: str, context_length: int, port: int) -> None:
     """Write a commented profile to FILE, from a few answers or options."""
     text = new_profile(model, device, gpu or None, context_length, port)
+    faults = faults_of_text(text)
+    if faults:
+        raise UsageError(
+            "No profile can be made of these answers.",
+            why="\n".join(faults),
+            cure="sgl-embed profile new FILE, with other answers",
+        )
     try:
         with file.open("x", encoding="utf-8") as output:
             output.write(text)

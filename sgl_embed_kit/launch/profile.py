@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import yaml
+
 from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.model.bounds import bounds_or_none
 from sgl_embed_kit.model.source import locate
 from sgl_embed_kit.plan.limits import beyond_model
 from sgl_embed_kit.profile import Loaded, Profile, read_profile
-from sgl_embed_kit.profile.rules import Fault
+from sgl_embed_kit.profile.rules import Fault, contradictions
 from sgl_embed_kit.sglang.command import argument_faults
 from sgl_embed_kit.sglang.installed import Installed
 from sgl_embed_kit.sglang.tables import table_for
@@ -36,12 +38,24 @@ def read_runnable(
             table = table_for(wanted if isinstance(wanted, str) else None, installed)
             yield from argument_faults(data, table)
 
-    def model(profile: Profile) -> Iterator[Fault]:
-        with suppress(KitError):  # a model that is not there is the checks' to name
-            bounds = bounds_or_none(locate(profile.model.path))
-            if bounds is not None:
-                yield from beyond_model(profile, bounds)
-
     return read_profile(
-        reference, settings, allow_unsafe=allow_unsafe, check_content=flags, check_profile=model
+        reference,
+        settings,
+        allow_unsafe=allow_unsafe,
+        check_content=flags,
+        check_profile=_beyond_its_model,
     )
+
+
+def faults_of_text(text: str) -> list[str]:
+    """Return what is wrong in a profile that the toolkit itself has just written."""
+    profile = Profile.model_validate(yaml.safe_load(text))
+    faults = [*contradictions(profile), *_beyond_its_model(profile)]
+    return [fault for _, fault in faults]
+
+
+def _beyond_its_model(profile: Profile) -> Iterator[Fault]:
+    with suppress(KitError):  # a model that is not there is the checks' to name
+        bounds = bounds_or_none(locate(profile.model.path))
+        if bounds is not None:
+            yield from beyond_model(profile, bounds)

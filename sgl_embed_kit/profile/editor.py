@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from sgl_embed_kit.errors import UsageError
+from sgl_embed_kit.model.known import known_model
 from sgl_embed_kit.profile import schema
 from sgl_embed_kit.profile.schema import ModelSection, Profile
 
@@ -47,31 +48,37 @@ def new_profile(model: str, device: str, gpu: str | None, context_length: int, p
             why=error.errors(include_url=False)[0]["msg"].removeprefix("Value error, "),
             cure="sgl-embed profile new FILE --model Qwen/Qwen3-Embedding-0.6B",
         ) from None
-    pool = max(16384, 2 * context_length)
-    head = [
+    known = known_model(model)
+    lines = [
         SCHEMA_LINE,
+        "# Editors find that file after: sgl-embed profile schema > profile.schema.json",
         "# Computed, not measured: try it with `sgl-embed doctor` on this file.",
         "model:",
         f"  path: {_scalar(model)}",
-        "hardware:",
-        f"  device: {device}",
     ]
+    if known:
+        lines.append(f"  revision: {known.revision}  # so that the vectors stay the same")
+    lines += ["hardware:", f"  device: {device}"]
     if gpu:
-        head.append(f"  gpu: {_scalar(gpu)}  # doctor compares it with the GPU that is there")
-    return "\n".join(
-        [
-            *head,
-            "server:",
-            "  host: 127.0.0.1  # only this machine; 0.0.0.0 for every interface",
-            f"  port: {port}",
-            "limits:",
-            "  # SGLang refuses a text of this many tokens or more.",
-            f"  context_length: {context_length}",
-            "  # Two full texts: one that is longer than the KV pool would hang the server.",
-            f"  max_total_tokens: {pool}",
-            "",
+        lines.append(f"  gpu: {_scalar(gpu)}  # doctor compares it with the GPU that is there")
+    lines += [
+        "server:",
+        "  host: 127.0.0.1  # only this machine; 0.0.0.0 for every interface",
+        f"  port: {port}",
+        "  # api_key_env: SGL_EMBED_API_KEY  # the variable with the key that clients must send",
+        "limits:",
+        "  # SGLang refuses a text of this many tokens or more.",
+        f"  context_length: {context_length}",
+        "  # Two full texts: one that is longer than the KV pool would hang the server.",
+        f"  max_total_tokens: {max(16384, 2 * context_length)}",
+    ]
+    if known:
+        lines += [
+            "embedding:",
+            f"  dimensions: {known.hidden_size}  # of a full vector; launch holds the server to it",
+            "  matryoshka: true  # trained so: a request may ask for fewer dimensions",
         ]
-    )
+    return "\n".join([*lines, ""])
 
 
 def _scalar(text: str) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sgl_embed_kit.profile.editor import SCHEMA_FILE, SCHEMA_LINE, json_schema
+from sgl_embed_kit.profile import load_profile
+from sgl_embed_kit.profile.editor import SCHEMA_LINE, json_schema
 from sgl_embed_kit.profile.loading import bundled_profiles
 from tests.conftest import ROOT, run
 
@@ -54,11 +55,6 @@ def test_check_looks_at_every_file_and_ends_with_2_if_one_is_wrong(tmp_path: Pat
     assert run("profile", "check", str(good)).returncode == 0
 
 
-def test_the_committed_schema_is_the_programs_own() -> None:
-    committed = (ROOT / "profiles" / SCHEMA_FILE).read_text(encoding="utf-8")
-    assert run("profile", "schema").stdout == committed
-
-
 @pytest.mark.parametrize("path", bundled_profiles().values(), ids=bundled_profiles())
 def test_every_bundled_profile_points_editors_to_the_schema(path: Path) -> None:
     assert path.read_text(encoding="utf-8").startswith(f"{SCHEMA_LINE}\n")
@@ -98,6 +94,24 @@ def test_new_never_writes_over_a_profile(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "exists already" in done.stderr
     assert path.read_text() == "precious"
+
+
+def test_new_refuses_answers_that_contradict_the_model_and_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "new.yaml"
+    options = ("--model", "Qwen/Qwen3-Embedding-0.6B", "--context-length", "40960")
+    done = run("profile", "new", str(path), "--device", "cuda", *options)
+    assert done.returncode == 2
+    assert "a context of 40960 is longer than the model's, which is 32768" in done.stderr
+    assert not path.exists()
+
+
+def test_new_knows_the_revision_and_the_dimensions_of_a_known_model(tmp_path: Path) -> None:
+    path = tmp_path / "new.yaml"
+    options = ("--model", "Qwen/Qwen3-Embedding-4B", "--device", "cuda", "--context-length", "512")
+    assert run("profile", "new", str(path), *options).returncode == 0
+    profile = load_profile(str(path))
+    assert profile.model.revision == "636cd9bf47d976946cdbb2b0c3ca0cb2f8eea5ff"
+    assert profile.embedding.dimensions == 2560
 
 
 def test_launch_dry_run_takes_settings() -> None:

@@ -1,29 +1,19 @@
 """Timing the command line: what is shown and written; never how long anything takes."""
 
-import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from sgl_embed_kit.profile.loading import bundled_profiles
-from tests.conftest import ROOT
-
-SCRIPT = ROOT / "tools" / "bench_cli.py"
-PAGE = "# Benchmarks\n\nprose\n{}\nmore prose\n"
 
 
 @pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    """The script as a module."""
-    spec = importlib.util.spec_from_file_location("bench_cli", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def bench(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("bench_cli")
 
 
 def test_the_table_shows_seconds_the_ratio_to_bare_python_and_the_verdict(
@@ -77,25 +67,6 @@ def test_the_commands_may_write_bytecode_and_find_an_empty_cache(
     assert (env["SGL_EMBED_CACHE"], env["KEPT"]) == ("/empty", "yes")
 
 
-def test_a_section_replaces_what_stood_between_the_markers_and_nothing_else(
-    bench: ModuleType,
-) -> None:
-    other = "<!-- bench-other: begin -->\nkept\n<!-- bench-other: end -->"
-    old = f"{bench.BEGIN}\nold\nlines\n{bench.END}\n{other}"
-    once = bench.with_section(PAGE.format(old), "new")
-    assert once == PAGE.format(f"{bench.BEGIN}\nnew\n{bench.END}\n{other}")
-    assert bench.with_section(once, "new") == once
-
-
-@pytest.mark.parametrize(
-    "markers", ["", "{begin}", "{end}", "{end}{begin}", "{begin}{begin}{end}", "{begin}{end}{end}"]
-)
-def test_a_page_without_its_one_pair_of_markers_is_refused(bench: ModuleType, markers: str) -> None:
-    page = PAGE.format(markers.format(begin=bench.BEGIN, end=bench.END))
-    with pytest.raises(ValueError, match="once each"):
-        bench.with_section(page, "new")
-
-
 def test_the_committed_page_has_the_markers(bench: ModuleType) -> None:
     page = Path(bench.PAGE).read_text(encoding="utf-8")
-    assert "x" in bench.with_section(page, "x")
+    assert "x" in bench.with_section(page, bench.SECTION, "x")

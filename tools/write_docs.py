@@ -1,0 +1,65 @@
+"""Write what the docs take from the program: the profiles' schema and the table of their keys.
+
+Usage: write_docs.py, or `make docs`. A test holds the committed files to it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sections import with_section
+
+from sgl_embed_kit.profile.editor import SCHEMA_FILE, json_schema
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> None:
+    for path, content in pages().items():
+        (ROOT / path).write_text(content, encoding="utf-8")
+        print(f"written to {path}")
+
+
+def pages() -> dict[str, str]:
+    """Return the content of each file that is written, by its path in the repository."""
+    page = (ROOT / "docs" / "profiles.md").read_text(encoding="utf-8")
+    return {
+        f"profiles/{SCHEMA_FILE}": json.dumps(json_schema(), indent=2) + "\n",
+        "docs/profiles.md": with_section(page, "keys", key_table()),
+    }
+
+
+def key_table() -> str:
+    """Return the keys of a profile as a Markdown table: key, default, meaning."""
+    schema = json_schema()
+    rows = ["| key | default | what it says |", "| --- | --- | --- |"]
+    for name, value in schema["properties"].items():
+        section = _section(schema, value)
+        if section is None:
+            rows.append(_row(name, value))
+        else:
+            required = section.get("required", ())
+            rows += [
+                _row(f"{name}.{key}", inner, is_required=key in required)
+                for key, inner in section["properties"].items()
+            ]
+    return "\n".join(rows)
+
+
+def _section(schema: dict[str, Any], value: dict[str, Any]) -> dict[str, Any] | None:
+    reference = value.get("$ref")
+    if reference is None:
+        return None
+    found: dict[str, Any] = schema["$defs"][reference.rpartition("/")[2]]
+    return found
+
+
+def _row(key: str, value: dict[str, Any], *, is_required: bool = False) -> str:
+    default = value.get("default")
+    shown = "" if default is None or default == {} else f"`{json.dumps(default)}`"
+    words = value["description"].replace("|", r"\|")
+    return f"| `{key}` | {'needed' if is_required else shown} | {words} |"
+
+
+if __name__ == "__main__":
+    main()
