@@ -213,8 +213,8 @@ def _find(reference: str) -> Path:
     near = difflib.get_close_matches(Path(reference).stem, bundled, n=1)
     raise ProfileError(
         f"There is no profile {reference}.",
-        why=f"No such file, and the bundled profiles are {', '.join(bundled)}.",
-        cure=f"sgl-embed launch {near[0]}" if near else "",
+        why="No such file is here, and no profile of that name comes with the toolkit.",
+        cure=f"sgl-embed launch {near[0]}" if near else "sgl-embed profile list",
     )
 
 
