@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sgl_embed_kit.model.known import KnownModel
+from sgl_embed_kit.model.shape import ModelShape
 from tests.real_sglang import sglang
 
 RESOLVE = """
@@ -116,7 +116,7 @@ def resolve(cases: Iterable[Case]) -> list[Resolved]:
         return [Resolved(**process.ask(asdict(case), in_place=True)) for case in cases]
 
 
-def write_config(folder: Path, model: KnownModel) -> Path:
+def write_config(folder: Path, model: ModelShape) -> Path:
     """Write a model folder that holds only the config.json of a known shape."""
     folder.mkdir()
     config = {

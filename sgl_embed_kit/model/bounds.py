@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.model import tiny
 from sgl_embed_kit.model.folder import ModelFolder, read_folder
-from sgl_embed_kit.model.known import KnownModel, known_model
+from sgl_embed_kit.model.known import known_model
+from sgl_embed_kit.model.shape import ModelShape
 from sgl_embed_kit.model.source import Kind, Source
 
 WHOLE_STATE = frozenset({"Qwen3ForCausalLM", "Qwen3Model", "BertModel", "XLMRobertaModel"})
@@ -48,7 +49,7 @@ def bounds_of(source: Source) -> Bounds | None:
     """
     if source.kind is Kind.REPO:
         known = known_model(source.model_path)
-        return _of_known(known) if known else None
+        return _of_shape(known.shape) if known else None
     if not source.is_missing:
         assert source.folder is not None
         return of_folder(read_folder(source.folder))
@@ -75,9 +76,9 @@ def of_folder(folder: ModelFolder) -> Bounds:
     )
 
 
-def _of_known(model: KnownModel) -> Bounds:
+def _of_shape(shape: ModelShape) -> Bounds:
     return Bounds(
-        model.positions, None, model.hidden_size, True, model.attention_heads, is_encoder=False
+        shape.positions, None, shape.hidden_size, True, shape.attention_heads, is_encoder=False
     )
 
 

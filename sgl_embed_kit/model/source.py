@@ -62,7 +62,7 @@ class Source:
         """Disk space that bringing the model here takes; 0 where it is not known."""
         if self.kind is Kind.REPO:
             known = known_model(self.model_path)
-            return 2 * known.parameters + TOKENIZER_BYTES if known else 0
+            return 2 * known.shape.parameters + TOKENIZER_BYTES if known else 0
         if not self.is_missing:
             return 0
         return demo.demo().bytes_needed if self.kind is Kind.DEMO else 4 * 1024 * 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from sgl_embed_kit.model.known import KnownModel
+from sgl_embed_kit.model.shape import ModelShape
 
 MIB = 2**20
 GIB = 2**30
@@ -63,7 +63,7 @@ class GpuMemory:
 
 
 def gpu_memory(
-    model: KnownModel,
+    model: ModelShape,
     memory: int,
     *,
     dtype: str,
@@ -113,7 +113,7 @@ def driver_bytes(memory: int) -> int:
     return GIB + memory // 200
 
 
-def weight_bytes(model: KnownModel, dtype: str, tensor: int = 1) -> int:
+def weight_bytes(model: ModelShape, dtype: str, tensor: int = 1) -> int:
     """Return the weights on each GPU: every parameter, and the head if there is one of its own.
 
     Tensor parallelism splits the layers and the embedding table; the norms, which each GPU

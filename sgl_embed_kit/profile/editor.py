@@ -75,7 +75,7 @@ def new_profile(model: str, device: str, gpu: str | None, context_length: int, p
     if known:
         lines += [
             "embedding:",
-            f"  dimensions: {known.hidden_size}  # of a full vector; launch holds the server to it",
+            f"  dimensions: {known.shape.hidden_size}  # of a full vector; launch holds the server to it",
             "  matryoshka: true  # trained so: a request may ask for fewer dimensions",
         ]
     return "\n".join([*lines, ""])

@@ -2,16 +2,17 @@
 
 import pytest
 
-from sgl_embed_kit.model.known import KnownModel, known_model, known_models
+from sgl_embed_kit.model.known import known_model, known_models
+from sgl_embed_kit.model.shape import ModelShape
 
 
 @pytest.mark.parametrize("name", known_models())
 def test_the_shape_adds_up_to_the_parameters(name: str) -> None:
-    model = known_models()[name]
+    model = known_models()[name].shape
     assert parameters_of(model) == model.parameters
 
 
-def parameters_of(model: KnownModel) -> int:
+def parameters_of(model: ModelShape) -> int:
     """Add up the weights of Qwen3Model: no separate head, a norm for each query and key head."""
     queries, keys = model.attention_heads * model.head_dim, model.kv_heads * model.head_dim
     attention = model.hidden_size * (2 * queries + 2 * keys) + 2 * model.head_dim

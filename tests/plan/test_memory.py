@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from sgl_embed_kit.machine.gpus import known_gpus
-from sgl_embed_kit.model.known import KnownModel, known_models
+from sgl_embed_kit.model.known import known_models
+from sgl_embed_kit.model.shape import ModelShape
 from sgl_embed_kit.plan.memory import (
     GIB,
     MIB,
@@ -24,13 +25,13 @@ from sgl_embed_kit.plan.memory import (
 from tests.resolution import Case, resolve, write_config
 
 SMALL, MIDDLE, LARGE = (
-    known_models()[f"Qwen/Qwen3-Embedding-{size}"] for size in ("0.6B", "4B", "8B")
+    known_models()[f"Qwen/Qwen3-Embedding-{size}"].shape for size in ("0.6B", "4B", "8B")
 )
 A10 = known_gpus()["A10"].memory
 
 
 def on_an_a10(
-    *, model: KnownModel = SMALL, fraction: float = 0.6, chunk: int = 4096, tensor: int = 1
+    *, model: ModelShape = SMALL, fraction: float = 0.6, chunk: int = 4096, tensor: int = 1
 ) -> GpuMemory:
     return gpu_memory(
         model, A10, dtype="auto", fraction=fraction, chunk=chunk, max_running=256, tensor=tensor

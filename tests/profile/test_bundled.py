@@ -20,7 +20,8 @@ from sgl_embed_kit.doctor import Status, Subject
 from sgl_embed_kit.doctor.checks import CHECKS
 from sgl_embed_kit.machine import Gpu
 from sgl_embed_kit.machine.gpus import KnownGpu, known_gpus_named
-from sgl_embed_kit.model.known import KnownModel, known_model
+from sgl_embed_kit.model.known import known_model
+from sgl_embed_kit.model.shape import ModelShape
 from sgl_embed_kit.plan.memory import GIB, GpuMemory, gpu_memory
 from sgl_embed_kit.profile import Profile, load_profile
 from sgl_embed_kit.profile.loading import bundled_profiles, head_comment
@@ -50,10 +51,10 @@ class OnGpu:
         return PROFILES[self.name]
 
     @property
-    def model(self) -> KnownModel:
+    def model(self) -> ModelShape:
         model = known_model(self.profile.model.path)
         assert model is not None
-        return model
+        return model.shape
 
     @property
     def memory(self) -> GpuMemory:
@@ -188,11 +189,11 @@ def test_it_agrees_with_what_is_known_of_its_model(name: str) -> None:
     model = known_model(profile.model.path)
     assert model is not None
     assert profile.model.revision == model.revision
-    assert profile.embedding.dimensions == model.hidden_size
+    assert profile.embedding.dimensions == model.shape.hidden_size
     assert profile.embedding.matryoshka
     assert profile.limits.context_length is not None
     # The cards of all three promise 32768, whatever config.json says.
-    assert profile.limits.context_length <= min(model.positions, 32768)
+    assert profile.limits.context_length <= min(model.shape.positions, 32768)
 
 
 @pytest.mark.parametrize("name", GPU_PROFILES)
@@ -255,7 +256,7 @@ def by_itself_and_as_told(
     """What SGLang makes of each profile without its memory fraction, and with it."""
     root = tmp_path_factory.mktemp("models")
     folders = {
-        case.model: write_config(root / case.model.revision, case.model)
+        case.model: write_config(root / str(case.model.hidden_size), case.model)
         for case in {case.model: case for case in ON_GPUS}.values()
     }
     resolved = resolve(
