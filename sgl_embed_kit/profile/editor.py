@@ -75,7 +75,8 @@ def new_profile(model: str, device: str, gpu: str | None, context_length: int, p
     if known:
         lines += [
             "embedding:",
-            f"  dimensions: {known.shape.hidden_size}  # of a full vector; launch holds the server to it",
+            "  # Of a full vector; launch holds the server to it.",
+            f"  dimensions: {known.shape.hidden_size}",
             "  matryoshka: true  # trained so: a request may ask for fewer dimensions",
         ]
     return "\n".join([*lines, ""])
