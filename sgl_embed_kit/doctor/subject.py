@@ -133,5 +133,6 @@ class Subject:
             else self.source.model_path,
             encoder=self.bounds is not None and self.bounds.is_encoder,
             stand_in=self.stand_in,
+            is_local=self.source.folder is not None,
             inherited=inherited,
         )

@@ -39,8 +39,9 @@ FIRST_WITH_PLUGINS = (0, 5, 12)
 FIRST_WITH_WAITING_TIMEOUT = (0, 5, 10)
 """srt/plugins is in the wheel of 0.5.12 and not of 0.5.10.post1, SGLANG_REQ_WAITING_TIMEOUT
 in srt/environ.py of 0.5.10.post1 and not of 0.5.8."""
-FIRST_WITH_ALLOC_CONF = (0, 5, 6)
-"""torch 2.9, which 0.5.6 pins, reads PYTORCH_ALLOC_CONF; before, PYTORCH_CUDA_ALLOC_CONF."""
+FIRST_WITH_ALLOC_CONF = (0, 5, 12)
+"""torch 2.9, which 0.5.6 to 0.5.10.post1 pin, ignores the new name for CUDA
+(github.com/pytorch/pytorch/issues/183387); 0.5.12 pins 2.11."""
 ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 BROKEN_EXTRA_WORKERS = VersionRange(">=0.5.6,<0.5.23")
 """Releases whose extra HTTP workers fail at every embedding: the copy of a batch's result
@@ -105,6 +106,7 @@ def build_command(
     model_path: str,
     encoder: bool,
     stand_in: Path | None,
+    is_local: bool = False,
     inherited: Mapping[str, str] = os.environ,
 ) -> Command:
     """Return the command for a profile.
@@ -116,6 +118,7 @@ def build_command(
         encoder: Whether attention is bidirectional, so that prefix cache and chunked
             prefill would give wrong vectors (facts measured on SGLang 0.5.23 with BERT).
         stand_in: Folder with the CPU engine's `sgl_kernel`, or None to use the real one.
+        is_local: Whether the model's files are in a folder, so that no hub is asked.
         inherited: The environment that the server will inherit; some variables in it
             are added to rather than replaced.
 
@@ -158,7 +161,7 @@ def build_command(
             keys[name] = str(value)
         else:
             argv += words_for(table, name, value)
-    env = _environment(profile, table, model_path, stand_in, inherited)
+    env = _environment(profile, table, stand_in, inherited, is_local=is_local)
     variables = (source.env for source in profile.server.keys.values())
     return Command(tuple(argv), env, keys, tuple(name for name in variables if name))
 
@@ -268,9 +271,10 @@ def _memory_fraction(profile: Profile, encoder: bool) -> float | None:
 def _environment(
     profile: Profile,
     table: FlagTable,
-    model_path: str,
     stand_in: Path | None,
     inherited: Mapping[str, str],
+    *,
+    is_local: bool,
 ) -> dict[str, str]:
     """Return the variables to set; those of the profile stand above all others."""
     release, limits = release_of(table.version), profile.limits
@@ -285,7 +289,7 @@ def _environment(
         name = ALLOCATOR_VARIABLES[release < FIRST_WITH_ALLOC_CONF]
         if profile.env.keys().isdisjoint(ALLOCATOR_VARIABLES):
             env[name] = "expandable_segments:True"
-    if Path(model_path).is_absolute():
+    if is_local:
         env["HF_HUB_OFFLINE"] = "1"  # all files are there: no look at the hub at any start
     if profile.guard.enabled:
         env["SGL_EMBED_GUARD"] = "1"

@@ -37,6 +37,7 @@ def command(
         model_path="/models/m" if loaded.hardware.device == "cpu" else loaded.model.path,
         encoder=encoder,
         stand_in=stand_in,
+        is_local=loaded.hardware.device == "cpu",
         inherited=inherited or {},
     )
 
@@ -245,13 +246,17 @@ def test_the_allocator_is_left_alone_by_the_profiles_wish_and_across_gpus() -> N
     assert "PYTORCH_ALLOC_CONF" not in command(spread, stand_in=None).env
 
 
-def test_an_older_torch_gets_the_allocators_older_name() -> None:
+def test_an_older_release_gets_the_names_of_its_time() -> None:
     profile = load_profile("06b-a10")
     built = build_command(
-        profile, table("0.5.4"), model_path="o/m", encoder=False, stand_in=None, inherited={}
+        profile, table("0.5.10.post1"), model_path="o/m", encoder=False, stand_in=None, inherited={}
     )
     assert built.env["PYTORCH_CUDA_ALLOC_CONF"] == "expandable_segments:True"
-    assert "SGLANG_REQ_WAITING_TIMEOUT" not in built.env
+    assert built.env["SGLANG_REQ_WAITING_TIMEOUT"] == "600"
+    oldest = build_command(
+        profile, table("0.5.8"), model_path="o/m", encoder=False, stand_in=None, inherited={}
+    )
+    assert "SGLANG_REQ_WAITING_TIMEOUT" not in oldest.env
 
 
 def test_a_folder_is_served_without_a_look_at_the_hub() -> None:
