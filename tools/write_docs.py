@@ -1,4 +1,4 @@
-"""Write what the docs take from the program: the profiles' schema and the table of their keys.
+"""Write what the docs take from the program: schemas, the profiles' keys, the checks.
 
 Usage: write_docs.py, or `make docs`. A test holds the committed files to it.
 """
@@ -9,6 +9,8 @@ from typing import Any
 
 from sections import with_section
 
+from sgl_embed_kit.doctor.catalogue import About, catalogue
+from sgl_embed_kit.doctor.report import ReportJson
 from sgl_embed_kit.profile.editor import SCHEMA_FILE, json_schema
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,10 +25,33 @@ def main() -> None:
 def pages() -> dict[str, str]:
     """Return the content of each file that is written, by its path in the repository."""
     page = (ROOT / "docs" / "profiles.md").read_text(encoding="utf-8")
+    checks = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
+    report = ReportJson.model_json_schema(mode="serialization")
     return {
         f"profiles/{SCHEMA_FILE}": json.dumps(json_schema(), indent=2) + "\n",
+        "sgl_embed_kit/doctor/report.schema.json": json.dumps(report, indent=2) + "\n",
         "docs/profiles.md": with_section(page, "keys", key_table()),
+        "docs/checks.md": with_section(checks, "checks", checks_section()),
     }
+
+
+def checks_section() -> str:
+    """Return what is known of each check, a part of the page each."""
+    return "\n\n".join(_check(about) for about in catalogue().values())
+
+
+def _check(about: About) -> str:
+    reads = ", ".join(f"`{key}`" for key in about.reads) or "nothing of the profile"
+    parts = [
+        f"### {about.id}",
+        f"**{about.title}** ({about.category}; at worst {about.severity}). {about.means}",
+        about.why,
+        f"Cure: {about.cure}",
+        f"Reads: {reads}.",
+    ]
+    if about.known_issue:
+        parts.append(f"Upstream: <{about.known_issue.url}> ({about.known_issue.versions})")
+    return "\n\n".join(parts)
 
 
 def key_table() -> str:

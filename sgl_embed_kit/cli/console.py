@@ -128,7 +128,7 @@ def heading(text: str) -> None:
 
 def preflight(subject: Subject, checks: Sequence[Check]) -> bool:
     """Run checks and show what is not right; say whether a start makes sense."""
-    report = run_checks(subject, checks)
+    report = run_checks(subject, checks, subject.profile.doctor.ignore)
     if not report.is_clean:
         show_report(report.without_ok(), sys.stderr)
     return not report.failures

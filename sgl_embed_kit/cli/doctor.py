@@ -2,36 +2,61 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import click
 
 from sgl_embed_kit.cli.console import show_report
 from sgl_embed_kit.cli.options import profile_options
-from sgl_embed_kit.doctor import Subject, run_checks
+from sgl_embed_kit.doctor import Status, Subject, run_checks
 from sgl_embed_kit.doctor.checks import CHECKS
-from sgl_embed_kit.doctor.report import as_json
+from sgl_embed_kit.doctor.report import as_json, as_junit
+from sgl_embed_kit.doctor.selection import about_of, only
 from sgl_embed_kit.errors import ExitCode
 from sgl_embed_kit.launch.profile import read_runnable
 from sgl_embed_kit.launch.quickstart import local_profile
 from sgl_embed_kit.machine import RealMachine
 from sgl_embed_kit.sglang.installed import find_installed
 
+ON_THE_COMMAND_LINE = "--ignore on the command line"
+
 
 @click.command()
 @click.argument("profile", required=False)
 @profile_options
+@click.option("--only", "wanted", metavar="ID,…", help="Run these checks and no others.")
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+    "--ignore", "ignored", metavar="ID,…", help="Tell of these checks, and let them fail nothing."
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warn"]),
+    default="error",
+    show_default=True,
+    help="From what on the exit code is 1.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "junit"]),
+    default="text",
+    show_default=True,
+    help="For people, for programs, for CI systems.",
 )
 def command(
-    profile: str | None, settings: tuple[str, ...], allow_unsafe: bool, form: str
+    profile: str | None,
+    settings: tuple[str, ...],
+    allow_unsafe: bool,
+    wanted: str | None,
+    ignored: str | None,
+    fail_on: str,
+    form: str,
 ) -> ExitCode:
     """Say before the wait what would go wrong after it.
 
     PROFILE is a file or the name of a bundled profile; without it, the checks look at
     what quickstart would serve here without a model hub. Exit code 1 if a check fails.
+    Ids and names of checks are in the reports; `sgl-embed explain ID` says more.
     """
     machine = RealMachine()
     installed = find_installed()
@@ -40,9 +65,17 @@ def command(
         subject = Subject.of(loaded.profile, installed, machine, loaded.mask)
     else:
         subject = Subject.of(local_profile(machine), installed, machine)
-    report = run_checks(subject, CHECKS)
+    reasons = {about_of(name).id: ON_THE_COMMAND_LINE for name in _listed(ignored)}
+    checks = only(CHECKS, _listed(wanted))
+    report = run_checks(subject, checks, subject.profile.doctor.ignore | reasons)
     if form == "json":
-        click.echo(json.dumps(as_json(report, subject), indent=2))
+        click.echo(as_json(report, subject))
+    elif form == "junit":
+        click.echo(as_junit(report, Status(fail_on)))
     else:
         show_report(report, sys.stdout)
-    return ExitCode.FAILED if report.failures else ExitCode.OK
+    return ExitCode.FAILED if report.failing(Status(fail_on)) else ExitCode.OK
+
+
+def _listed(text: str | None) -> list[str]:
+    return [part for part in (text or "").split(",") if part.strip()]

@@ -1,11 +1,13 @@
-"""The checks, in the order in which they are shown."""
+"""What the checks of checks.yaml do: a function each, which looks at a subject."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+from sgl_embed_kit.doctor.catalogue import catalogue
 from sgl_embed_kit.doctor.engine import Check, Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.errors import KitError
@@ -263,16 +265,18 @@ def _keys(subject: Subject) -> Finding:
     return Finding(Status.OK, f"{' and '.join(server.keys)} can be read")
 
 
-CHECKS = (
-    Check("SGE-PY-001", "python", "python", "Python", _python),
-    Check("SGE-PKG-001", "sglang", "python", "SGLang", _sglang),
-    Check("SGE-ENG-001", "engine", "hardware", "Engine", _engine),
-    Check("SGE-GRD-001", "guard", "python", "Guard", _guard),
-    Check("SGE-NET-001", "port", "network", "Port", _port),
-    Check("SGE-DISK-001", "disk", "host", "Disk", _disk),
-    Check("SGE-MEM-001", "memory", "host", "Memory", _memory),
-    Check("SGE-KEY-001", "keys", "network", "Keys", _keys),
-    Check("SGE-MOD-001", "model", "model", "Model", _model),
-)
+_LOOKS: dict[str, Callable[[Subject], Finding]] = {
+    "SGE-PY-001": _python,
+    "SGE-PKG-001": _sglang,
+    "SGE-ENG-001": _engine,
+    "SGE-GRD-001": _guard,
+    "SGE-NET-001": _port,
+    "SGE-DISK-001": _disk,
+    "SGE-MEM-001": _memory,
+    "SGE-KEY-001": _keys,
+    "SGE-MOD-001": _model,
+}
+
+CHECKS = tuple(Check(about, _LOOKS[about.id]) for about in catalogue().values())
 CHECKS_OF_FILES = tuple(check for check in CHECKS if check.id in {"SGE-MEM-001", "SGE-MOD-001"})
 """Checks that can say more once the model's files are here."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
 
+from sgl_embed_kit.doctor.catalogue import About
 from sgl_embed_kit.doctor.subject import Subject
 
 
@@ -40,22 +43,33 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """A check: what it is called, and the function that looks."""
+    """A check: what is known of it, the function that looks, and its time limit."""
 
-    id: str
-    name: str
-    category: str
-    title: str
+    about: About
     look: Callable[[Subject], Finding]
+    seconds: float = 5.0
+
+    @property
+    def id(self) -> str:
+        """Its id, such as SGE-NET-001."""
+        return self.about.id
 
 
 @dataclass(frozen=True)
 class Result:
-    """A check and what came of it."""
+    """A check and what came of it.
+
+    Attributes:
+        check: The check.
+        finding: What it found, or what is left of that where it is ignored.
+        duration_ms: How long it took.
+        ignored: Why it is ignored; empty where it is not.
+    """
 
     check: Check
     finding: Finding
     duration_ms: float
+    ignored: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,32 +94,74 @@ class Report:
     @property
     def failures(self) -> tuple[Result, ...]:
         """The results that stop a start: errors, and checks that crashed."""
-        bad = {Status.ERROR, Status.CRASH}
+        return self.failing(Status.ERROR)
+
+    def failing(self, fail_on: Status) -> tuple[Result, ...]:
+        """Return the results that count as failed: from warnings on, or from errors on."""
+        bad = {Status.ERROR, Status.CRASH, fail_on}
         return tuple(result for result in self.results if result.finding.status in bad)
 
 
-def run_checks(subject: Subject, checks: Sequence[Check]) -> Report:
-    """Run the checks, all at once, and return their results in the order given."""
-    from concurrent.futures import ThreadPoolExecutor  # a dry run runs no checks
-
-    with ThreadPoolExecutor(max_workers=max(1, len(checks))) as pool:
-        return Report(tuple(pool.map(lambda check: _run(check, subject), checks)))
+NOTHING_IGNORED: Mapping[str, str] = MappingProxyType({})
 
 
-def _run(check: Check, subject: Subject) -> Result:
-    start = time.perf_counter()
-    try:
-        finding = check.look(subject)
-    except Exception as error:  # a broken check must not hide what the others found
-        finding = Finding(
-            Status.CRASH,
-            f"the check itself failed: {type(error).__name__}: {error}",
-            fix="report this line as a bug of sgl-embed",
+def run_checks(
+    subject: Subject, checks: Sequence[Check], ignored: Mapping[str, str] = NOTHING_IGNORED
+) -> Report:
+    """Run the checks, all at once, and return their results in the order given.
+
+    Args:
+        subject: What they look at.
+        checks: What to run.
+        ignored: Ids of checks whose errors and warnings are only told, each with the reason.
+    """
+    runs = [_Run(check, subject) for check in checks]
+    return Report(tuple(_ignoring(run.result(), ignored) for run in runs))
+
+
+class _Run:
+    """A check that runs in a thread of its own, which nobody waits for in the end.
+
+    So that a check that hangs, on a dead network disk for instance, holds up neither the
+    others nor the end of the program.
+    """
+
+    def __init__(self, check: Check, subject: Subject) -> None:
+        self._check, self._subject = check, subject
+        self._began = time.perf_counter()
+        self._result: Result | None = None
+        self._thread = threading.Thread(target=self._look, name=check.id, daemon=True)
+        self._thread.start()
+
+    def result(self) -> Result:
+        """Return the result, at the latest when the check's time is over."""
+        self._thread.join(max(0.0, self._began + self._check.seconds - time.perf_counter()))
+        if self._result is not None:
+            return self._result
+        gave_up = Finding(Status.SKIP, f"gave up after {self._check.seconds:g} s")
+        return Result(self._check, gave_up, self._check.seconds * 1000)
+
+    def _look(self) -> None:
+        try:
+            finding = self._check.look(self._subject)
+        except Exception as error:  # a broken check must not hide what the others found
+            finding = Finding(
+                Status.CRASH,
+                f"the check itself failed: {type(error).__name__}: {error}",
+                fix="report this line as a bug of sgl-embed",
+            )
+        mask = self._subject.mask
+        shown = replace(
+            finding,
+            found=mask(finding.found),
+            needed=mask(finding.needed),
+            fix=mask(finding.fix),
         )
-    finding = replace(
-        finding,
-        found=subject.mask(finding.found),
-        needed=subject.mask(finding.needed),
-        fix=subject.mask(finding.fix),
-    )
-    return Result(check, finding, (time.perf_counter() - start) * 1000)
+        self._result = Result(self._check, shown, (time.perf_counter() - self._began) * 1000)
+
+
+def _ignoring(result: Result, ignored: Mapping[str, str]) -> Result:
+    reason = ignored.get(result.check.id, "")
+    if not reason or result.finding.status not in {Status.WARN, Status.ERROR}:
+        return result
+    return replace(result, finding=replace(result.finding, status=Status.INFO), ignored=reason)

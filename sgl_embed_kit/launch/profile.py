@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from sgl_embed_kit.doctor.catalogue import catalogue
+from sgl_embed_kit.doctor.selection import nearest
 from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.model.bounds import bounds_or_none
 from sgl_embed_kit.model.source import locate
@@ -43,7 +45,7 @@ def read_runnable(
         settings,
         allow_unsafe=allow_unsafe,
         check_content=flags,
-        check_profile=_beyond_its_model,
+        check_profile=_misfits,
     )
 
 
@@ -52,6 +54,14 @@ def faults_of_text(text: str) -> list[str]:
     profile = Profile.model_validate(yaml.safe_load(text))
     faults = [*contradictions(profile), *_beyond_its_model(profile)]
     return [fault for _, fault in faults]
+
+
+def _misfits(profile: Profile) -> Iterator[Fault]:
+    yield from _beyond_its_model(profile)
+    for name in profile.doctor.ignore:
+        if name not in catalogue():
+            place = ("doctor", "ignore", name)
+            yield place, f"there is no check `{name}`; did you mean `{nearest(name)}`?"
 
 
 def _beyond_its_model(profile: Profile) -> Iterator[Fault]:

@@ -167,6 +167,13 @@ class GuardSection(Section):
     """Without it, one chat request ends the server."""
 
 
+class DoctorSection(Section):
+    """What the checks should not insist on."""
+
+    ignore: dict[str, Annotated[str, Field(min_length=1)]] = {}
+    """Checks whose errors and warnings are only told: their ids, and the reason for each."""
+
+
 class LaunchSection(Section):
     """How the server is started."""
 
@@ -201,6 +208,7 @@ class Profile(Section):
     embedding: EmbeddingSection = EmbeddingSection()
     guard: GuardSection = GuardSection()
     launch: LaunchSection = LaunchSection()
+    doctor: DoctorSection = DoctorSection()
     sglang: SglangSection = SglangSection()
     env: dict[str, str] = {}
     """Variables for the server's environment."""

@@ -42,7 +42,7 @@ def test_a_healthy_machine_gets_only_ok(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_ids_and_names_are_unique() -> None:
-    assert len(BY_ID) == len({check.name for check in CHECKS}) == len(CHECKS)
+    assert len(BY_ID) == len({check.about.name for check in CHECKS}) == len(CHECKS)
 
 
 @pytest.mark.parametrize(

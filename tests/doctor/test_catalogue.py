@@ -1,0 +1,42 @@
+"""What is known of each check is whole, true to the schema, and one with the functions."""
+
+import re
+
+import pytest
+
+from sgl_embed_kit.doctor.catalogue import catalogue
+from sgl_embed_kit.doctor.checks import CHECKS
+from sgl_embed_kit.profile import Profile
+
+IDS = sorted(catalogue())
+
+
+def test_every_entry_has_its_function_and_every_function_its_entry() -> None:
+    assert [check.id for check in CHECKS] == list(catalogue())
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_an_entry_says_what_why_and_how_to_cure_it(name: str) -> None:
+    about = catalogue()[name]
+    assert re.fullmatch(r"SGE-[A-Z]+-\d{3}", about.id)
+    assert about.severity in {"error", "warn", "info"}
+    assert about.category in {"python", "hardware", "network", "host", "model"}
+    for text in (about.means, about.why):
+        assert text.endswith(".")
+        assert text[0].isupper()
+    assert about.cure
+    assert len(about.title) <= 7  # the reports' column
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_the_keys_that_it_reads_are_keys_of_a_profile(name: str) -> None:
+    for key in catalogue()[name].reads:
+        section, _, field = key.partition(".")
+        inner = Profile.model_fields[section].annotation
+        assert field in getattr(inner, "model_fields", {})
+
+
+def test_names_and_titles_are_each_used_once() -> None:
+    for field in ("name", "title"):
+        values = [getattr(about, field) for about in catalogue().values()]
+        assert len(values) == len(set(values))

@@ -1,0 +1,31 @@
+"""Which checks run, and the ids that people mistype."""
+
+import pytest
+
+from sgl_embed_kit.doctor.checks import CHECKS
+from sgl_embed_kit.doctor.selection import about_of, nearest, only
+from sgl_embed_kit.errors import UsageError
+
+
+@pytest.mark.parametrize("name", ["SGE-NET-001", "sge-net-001", "port", " Port "])
+def test_a_check_is_known_by_id_and_by_name_in_any_case(name: str) -> None:
+    assert about_of(name).id == "SGE-NET-001"
+
+
+def test_an_unknown_check_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError) as caught:
+        about_of("SGE-NET-01")
+    assert caught.value.cure == "sgl-embed explain SGE-NET-001"
+    assert "SGE-PY-001" in caught.value.why
+
+
+def test_even_nonsense_has_a_nearest_check() -> None:
+    assert nearest("").startswith("SGE-")
+
+
+def test_only_what_was_asked_for_runs_in_the_order_of_the_reports() -> None:
+    assert [check.id for check in only(CHECKS, ["port", "SGE-PY-001"])] == [
+        "SGE-PY-001",
+        "SGE-NET-001",
+    ]
+    assert only(CHECKS, []) == CHECKS
