@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from sgl_embed_kit.machine.cgroup import own_group
+
 if TYPE_CHECKING:
     import psutil
 
@@ -67,10 +69,15 @@ class RealMachine:
         return sys.version_info[:3]
 
     def memory_available(self) -> int:
-        """Return the bytes of memory that can be had without swapping."""
+        """Return the bytes of memory that can be had without swapping.
+
+        In a container, no more than its control group leaves.
+        """
         import psutil  # late, here and below: a dry run asks the machine nothing
 
-        return int(psutil.virtual_memory().available)
+        available = int(psutil.virtual_memory().available)
+        free = own_group().memory_free
+        return available if free is None else min(available, free)
 
     def disk_free(self, path: Path) -> int:
         """Return the bytes free where `path` is, or will be."""
