@@ -20,6 +20,9 @@ class FakeMachine:
     disk: int = 500_000_000_000
     devices: tuple[Gpu, ...] = ()
     taken: dict[int, PortUse] = field(default_factory=dict)
+    cpus: float = 8
+    features: frozenset[str] = frozenset({"avx512_bf16"})
+    shm: int | None = 8_000_000_000
 
     def platform(self) -> str:
         return self.system
@@ -35,6 +38,15 @@ class FakeMachine:
 
     def gpus(self) -> tuple[Gpu, ...]:
         return self.devices
+
+    def processors(self) -> float:
+        return self.cpus
+
+    def processor_features(self) -> frozenset[str]:
+        return self.features
+
+    def shared_memory(self) -> int | None:
+        return self.shm
 
     def port_use(self, host: str, port: int) -> PortUse | None:
         return self.taken.get(port)

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from sgl_embed_kit.doctor import host
 from sgl_embed_kit.doctor.catalogue import catalogue
 from sgl_embed_kit.doctor.engine import Check, Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
@@ -273,6 +274,9 @@ _LOOKS: dict[str, Callable[[Subject], Finding]] = {
     "SGE-NET-001": _port,
     "SGE-DISK-001": _disk,
     "SGE-MEM-001": _memory,
+    "SGE-CPU-001": host.processors,
+    "SGE-SHM-001": host.shared_memory,
+    "SGE-TMP-001": host.temporary_folder,
     "SGE-KEY-001": _keys,
     "SGE-MOD-001": _model,
 }

@@ -53,6 +53,15 @@ class Machine(Protocol):
     def gpus(self) -> tuple[Gpu, ...]:
         """Return the GPUs that this process may use; none where there is no driver."""
 
+    def processors(self) -> float:
+        """Return how many processors' worth of time this process may have."""
+
+    def processor_features(self) -> frozenset[str]:
+        """Return the processor's features by Linux's names; none where it does not tell."""
+
+    def shared_memory(self) -> int | None:
+        """Return the bytes of /dev/shm, or None where there is none."""
+
     def port_use(self, host: str, port: int) -> PortUse | None:
         """Return why a port cannot be listened on, or None where it can."""
 
@@ -107,6 +116,28 @@ class RealMachine:
             return ()
         finally:
             pynvml.nvmlShutdown()
+
+    def processors(self) -> float:
+        """Return how many processors' worth of time this process may have."""
+        count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+        quota = own_group().cpus
+        return float(count if quota is None else min(count, quota))
+
+    def processor_features(self) -> frozenset[str]:
+        """Return the processor's features by Linux's names; none where it does not tell."""
+        try:
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return frozenset()
+        flags = next((line for line in lines if line.startswith("flags")), "")
+        return frozenset(flags.partition(":")[2].split())
+
+    def shared_memory(self) -> int | None:
+        """Return the bytes of /dev/shm, or None where there is none."""
+        try:
+            return shutil.disk_usage("/dev/shm").total  # noqa: S108 - looked at, not used
+        except OSError:
+            return None
 
     def port_use(self, host: str, port: int) -> PortUse | None:
         """Try to listen on the port, as the server will; say who holds it if that fails."""

@@ -1,6 +1,7 @@
 """The real machine: what can be asked on any."""
 
 import os
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -54,6 +55,13 @@ def test_what_it_is_and_has() -> None:
     assert machine.platform().split()[0] == sys.platform
     assert machine.python() == sys.version_info[:3]
     assert 10**8 < machine.memory_available() < 10**14
+
+
+def test_processors_and_shared_memory_are_this_machines() -> None:
+    machine = RealMachine()
+    assert 0 < machine.processors() <= (os.cpu_count() or 1)
+    assert machine.shared_memory() == shutil.disk_usage("/dev/shm").total
+    assert machine.processor_features()
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])

@@ -1,0 +1,79 @@
+"""Checks of the host: processors, shared memory, the folder for temporary files."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from sgl_embed_kit.doctor.engine import Finding, Status
+from sgl_embed_kit.doctor.subject import Subject
+
+LONGEST_SOCKET_PATH = 107
+"""Characters of a Unix socket's path (sun_path of unix(7) holds 108 with its end)."""
+NAME_IN_TEMP = 12
+"""Characters of "/tmp" and eight random ones: SGLang's processes talk through sockets that
+tempfile.NamedTemporaryFile names
+(PortArgs.init_new in srt/server_args.py)."""
+FEWEST_PROCESSORS = 2
+LEAST_SHARED_MEMORY = 2**30
+"""What NCCL's guide gives containers: docker run --shm-size=1g (Troubleshooting)."""
+BFLOAT16_FEATURES = ("amx_bf16", "avx512_bf16")
+
+
+def processors(subject: Subject) -> Finding:
+    """Look at how much processor time the server may have."""
+    count = subject.machine.processors()
+    features = subject.machine.processor_features()
+    quick = next((name for name in BFLOAT16_FEATURES if name in features), None)
+    found = f"{count:g} processors"
+    if subject.profile.hardware.device == "cpu" and features:
+        found += f", bfloat16 by {quick}" if quick else ", no bfloat16 instructions"
+    if count < FEWEST_PROCESSORS:
+        return Finding(
+            Status.WARN,
+            found,
+            "2 or more: SGLang runs three processes, which import for half a minute each",
+            "docker run --cpus 2, or resources.limits.cpu: 2",
+        )
+    return Finding(Status.OK, found)
+
+
+def shared_memory(subject: Subject) -> Finding:
+    """Look at the size of /dev/shm, through which processes on several GPUs talk."""
+    size = subject.machine.shared_memory()
+    if size is None:
+        return Finding(Status.SKIP, "shared memory cannot be looked at")
+    found = f"{size / 2**30:.1f} GiB in /dev/shm"
+    parallel = subject.profile.parallel
+    if parallel.tensor * parallel.data > 1 and size < LEAST_SHARED_MEMORY:
+        return Finding(
+            Status.WARN,
+            found,
+            "1 GiB or more: NCCL exchanges data between GPUs through it",
+            "docker run --shm-size=1g",
+        )
+    return Finding(Status.OK, found)
+
+
+def temporary_folder(_subject: Subject) -> Finding:
+    """Look whether SGLang's processes can make their sockets in the temporary folder."""
+    try:
+        folder = Path(tempfile.gettempdir())
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Finding(
+            Status.ERROR,
+            f"no folder for temporary files can be written: {error.strerror}",
+            "one that can be, for the sockets of SGLang's processes",
+            "export TMPDIR=/a/folder/you/own",
+        )
+    length = len(str(folder)) + NAME_IN_TEMP
+    if length > LONGEST_SOCKET_PATH:
+        return Finding(
+            Status.ERROR,
+            f"{folder} makes paths of {length} characters",
+            f"{LONGEST_SOCKET_PATH} at most, for the sockets of SGLang's processes",
+            "export TMPDIR=/tmp",
+        )
+    return Finding(Status.OK, f"{folder} can be written")
