@@ -1,7 +1,7 @@
 """Pages that show commands: each is run, and its output compared with what the page shows.
 
 In expected output, `…` stands for what varies: any text, or as a line of its own any
-number of lines. A block of YAML or shell whose first line is a comment with a file's name
+number of lines. A block of YAML or text whose first line is a comment with a file's name
 is that file.
 """
 
@@ -66,9 +66,10 @@ class Page:
     def write_files(self, folder: Path) -> None:
         """Write the files that the page shows into a folder."""
         for block in self.blocks:
-            if block.language == "yaml":
-                name = block.content.splitlines()[0].removeprefix("# ")
-                (folder / name).write_text(block.content, encoding="utf-8")
+            first = block.content.splitlines()[0]
+            if block.language in {"yaml", "text"} and re.fullmatch(r"# [\w.-]+\.\w+", first):
+                path = folder / first.removeprefix("# ")
+                path.write_text(block.content, encoding="utf-8")
 
 
 def assert_matches(expected: str, printed: str) -> None:

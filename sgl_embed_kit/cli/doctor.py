@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import BinaryIO
 
 import click
 
@@ -10,12 +11,14 @@ from sgl_embed_kit.cli.console import show_report
 from sgl_embed_kit.cli.options import profile_options
 from sgl_embed_kit.doctor import Status, Subject, run_checks
 from sgl_embed_kit.doctor.checks import CHECKS
+from sgl_embed_kit.doctor.log_report import log_as_json, log_as_text
 from sgl_embed_kit.doctor.report import as_json, as_junit
 from sgl_embed_kit.doctor.selection import about_of, only
-from sgl_embed_kit.errors import ExitCode
+from sgl_embed_kit.errors import ExitCode, UsageError
 from sgl_embed_kit.launch.profile import read_runnable
 from sgl_embed_kit.launch.quickstart import local_profile
 from sgl_embed_kit.machine import RealMachine
+from sgl_embed_kit.sglang.diagnosis import diagnose
 from sgl_embed_kit.sglang.installed import find_installed
 
 ON_THE_COMMAND_LINE = "--ignore on the command line"
@@ -36,6 +39,9 @@ ON_THE_COMMAND_LINE = "--ignore on the command line"
     help="From what on the exit code is 1.",
 )
 @click.option(
+    "--log", type=click.File("rb"), metavar="FILE", help="Look into a saved log; - reads stdin."
+)
+@click.option(
     "--format",
     "form",
     type=click.Choice(["text", "json", "junit"]),
@@ -51,13 +57,17 @@ def command(
     ignored: str | None,
     fail_on: str,
     form: str,
+    log: BinaryIO | None,
 ) -> ExitCode:
     """Say before the wait what would go wrong after it.
 
     PROFILE is a file or the name of a bundled profile; without it, the checks look at
     what quickstart would serve here without a model hub. Exit code 1 if a check fails.
-    Ids and names of checks are in the reports; `sgl-embed explain ID` says more.
+    Ids and names of checks are in the reports; `sgl-embed explain ID` says more. With
+    --log, it is not the machine that is looked at but a log of SGLang.
     """
+    if log is not None:
+        return _diagnose(log, fail_on, form)
     machine = RealMachine()
     installed = find_installed()
     if profile:
@@ -75,6 +85,19 @@ def command(
     else:
         show_report(report, sys.stdout)
     return ExitCode.FAILED if report.failing(Status(fail_on)) else ExitCode.OK
+
+
+def _diagnose(log: BinaryIO, fail_on: str, form: str) -> ExitCode:
+    found = diagnose(log)
+    if form == "junit":
+        raise UsageError(
+            "A log is not shown in JUnit's form.",
+            why="Its lines are no tests.",
+            cure="sgl-embed doctor --log FILE --format json",
+        )
+    click.echo(log_as_json(found) if form == "json" else log_as_text(found))
+    bad = {"error", fail_on}
+    return ExitCode.FAILED if any(d.problem.severity in bad for d in found) else ExitCode.OK
 
 
 def _listed(text: str | None) -> list[str]:

@@ -17,6 +17,7 @@ from sgl_embed_kit.launch.keys_file import KeysFile, keys_file
 from sgl_embed_kit.launch.process import POLL_SECONDS, ServerProcess, log_file
 from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.keys import read_key
+from sgl_embed_kit.sglang.diagnosis import diagnose, root_cause
 from sgl_embed_kit.sglang.log import IMPORTING, phase_of, why_it_died
 
 PROBE_TEXT = "Is an embedding server here?"
@@ -164,10 +165,13 @@ class RunningServer:
         if status is None:
             return
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        with self.process.log.open("rb") as log:
+            cause = root_cause(diagnose(log))
+        why = why_it_died(self.process.whole_log())
         raise ServerDiedError(
             f"The server {how}.",
-            why=why_it_died(self.process.whole_log()),
-            cure=f"less {self.process.log}",
+            why=f"{cause.problem.means}\n{why}" if cause else why,
+            cure=cause.problem.cure if cause else f"less {self.process.log}",
         )
 
 

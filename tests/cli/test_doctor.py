@@ -80,3 +80,43 @@ def test_every_check_is_explained_in_80_columns(name: str) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80
     for label in ("looks for", "why", "cure"):
         assert f"\n  {label}" in done.stdout
+
+
+LOG = """[2026-11-21 11:24:36] Load weight begin. avail mem=20.91 GB
+[2026-11-21 11:24:38] Scheduler hit an exception: Traceback (most recent call last):
+torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.
+"""
+
+
+def test_a_saved_log_is_explained_line_by_line(tmp_path: Path) -> None:
+    (tmp_path / "server.log").write_text(LOG)
+    done = run("doctor", "--log", str(tmp_path / "server.log"))
+    assert done.returncode == 1
+    assert "  symptom line 2\n" in done.stdout
+    assert "  error   line 3  <- the first error\n" in done.stdout
+    assert "cure: lower limits.mem_fraction_static" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_a_log_as_json_names_the_cause(tmp_path: Path) -> None:
+    (tmp_path / "server.log").write_text(LOG)
+    done = run("doctor", "--log", str(tmp_path / "server.log"), "--format", "json")
+    data = json.loads(done.stdout)
+    assert (data["schema"], data["cause"]) == ("sgl-embed.log/1", "cuda-out-of-memory")
+    assert [problem["number"] for problem in data["problems"]] == [2, 3]
+
+
+def test_a_log_that_tells_nothing_says_so(tmp_path: Path) -> None:
+    (tmp_path / "server.log").write_text("all is well\n")
+    done = run("doctor", "--log", str(tmp_path / "server.log"))
+    assert (done.returncode, done.stdout) == (
+        0,
+        "Nothing is known of any line in this log.\n",
+    )
+
+
+@pytest.mark.parametrize("name", ["gone.log", "."])
+def test_a_log_that_cannot_be_read_is_wrong_use(tmp_path: Path, name: str) -> None:
+    done = run("doctor", "--log", str(tmp_path / name))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
