@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import psutil
 
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+"""Where a container sees its own control group."""
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -42,6 +45,9 @@ class Machine(Protocol):
     def python(self) -> tuple[int, int, int]:
         """Return the version of the Python that runs."""
 
+    def memory_total(self) -> int:
+        """Return the bytes of memory, as far as this process may use them."""
+
     def memory_available(self) -> int:
         """Return the bytes of memory that can be had without swapping."""
 
@@ -66,11 +72,27 @@ class RealMachine:
         """Return the version of the Python that runs."""
         return sys.version_info[:3]
 
-    def memory_available(self) -> int:
-        """Return the bytes of memory that can be had without swapping."""
+    def memory_total(self) -> int:
+        """Return the bytes of memory, and no more than the control group allows."""
         import psutil  # late, here and below: a dry run asks the machine nothing
 
-        return int(psutil.virtual_memory().available)
+        limit = _control_group("memory.max")
+        total = int(psutil.virtual_memory().total)
+        return total if limit is None else min(total, limit)
+
+    def memory_available(self) -> int:
+        """Return the bytes of memory that can be had without swapping.
+
+        In a control group with a limit, no more than what that leaves: as SGLang counts it
+        (get_free_cpu_memory, srt/utils/common.py).
+        """
+        import psutil
+
+        limit, current = _control_group("memory.max"), _control_group("memory.current")
+        available = int(psutil.virtual_memory().available)
+        if limit is None or current is None:
+            return available
+        return min(available, max(limit - current, 0))
 
     def disk_free(self, path: Path) -> int:
         """Return the bytes free where `path` is, or will be."""
@@ -118,6 +140,15 @@ class RealMachine:
                     holder.name() if holder else None,
                 )
         return None
+
+
+def _control_group(file: str) -> int | None:
+    """Return a number of this process's control group (v2); None where there is no limit."""
+    try:
+        text = (CONTROL_GROUP / file).read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
 
 
 def _listener(port: int) -> psutil.Process | None:

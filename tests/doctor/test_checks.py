@@ -99,7 +99,9 @@ def test_ids_and_names_are_unique() -> None:
             "SGE-ENG-001",
             {
                 "hardware": {"device": "cuda", "gpu": "A10"},
-                "machine": FakeMachine(devices=(Gpu("NVIDIA A10", 1, 1),)),
+                "machine": FakeMachine(
+                    devices=(Gpu("NVIDIA A10", 24_146_608_128, 23_000_000_000),)
+                ),
             },
             Status.OK,
             "GPU: NVIDIA A10",
@@ -177,11 +179,12 @@ def test_a_port_at_the_very_end_has_no_next_one() -> None:
 def test_memory_counts_weights_and_pool_of_a_model_that_is_here(tmp_path: Path) -> None:
     make_tiny_model(tmp_path / "m", TinyModel())
     model, limits = {"path": str(tmp_path / "m")}, {"max_total_tokens": 20_000_000}
-    # 2 x 2 layers x 2 heads x 32 x 2 bytes = 512 bytes a token: 10.2 GB of pool.
+    # 2 x 2 layers x 2 heads x 32 x 2 bytes = 512 bytes a token: 10.2 GB of pool; 3 GB for
+    # the processes, and 50 MB for activations and the table of requests.
     enough = find("SGE-MEM-001", FakeMachine(memory=14_000_000_000), model=model, limits=limits)
     short = find("SGE-MEM-001", FakeMachine(memory=13_000_000_000), model=model, limits=limits)
     assert (enough.status, short.status) == (Status.OK, Status.ERROR)
-    assert "13.2 GB for SGLang, weights and KV pool" in short.found
+    assert "13.3 GB for SGLang, weights and KV pool" in short.found
 
 
 def test_a_broken_model_folder_is_named_with_its_cure(tmp_path: Path) -> None:

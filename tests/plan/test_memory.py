@@ -9,17 +9,13 @@ from sgl_embed_kit.machine.gpus import known_gpus
 from sgl_embed_kit.model.known import known_models
 from sgl_embed_kit.model.shape import ModelShape
 from sgl_embed_kit.plan.memory import (
-    GIB,
     MIB,
-    THREE_PROCESSES,
     GpuMemory,
-    cpu_memory_needed,
     default_chunk,
     default_fraction,
     gpu_memory,
     kv_bytes_per_token,
     prefill_graphs,
-    weight_bytes,
     working_bytes,
 )
 from tests.resolution import Case, resolve, write_config
@@ -48,26 +44,11 @@ def test_minilm_in_float32_takes_what_sglang_logged() -> None:
     assert round(16384 * kv_bytes_per_token(6, 12, 32, "float32") / 2**30, 2) == 0.28
 
 
-def test_the_whole_server_is_processes_weights_and_pool() -> None:
-    assert cpu_memory_needed(1000, pool_tokens=10, kv_bytes=7) == THREE_PROCESSES + 1070
-
-
-def test_weights_are_the_parameters_and_a_head_where_it_is_not_the_embedding_table() -> None:
-    assert round(weight_bytes(SMALL, "auto") / GIB, 2) == 1.11
-    # The files hold 14.10 GiB; SGLang allocates a head of 151665 x 4096 beside them.
-    assert round(weight_bytes(LARGE, "bfloat16") / GIB, 2) == round(14.095 + 1.157, 2)
-
-
-def test_float32_weighs_twice_as_much_and_two_gpus_share_it() -> None:
-    assert weight_bytes(MIDDLE, "float32") == 2 * weight_bytes(MIDDLE, "auto")
-    assert weight_bytes(MIDDLE, "auto", tensor=2) == weight_bytes(MIDDLE, "auto") // 2
-
-
 def test_the_parts_add_up_to_the_card() -> None:
     found = on_an_a10()
-    parts = (found.driver, found.weights, found.pool, found.working, found.spare)
+    parts = (found.others, found.driver, found.weights, found.pool, found.working, found.spare)
     assert sum(parts) == A10
-    assert all(part > 0 for part in parts)
+    assert all(part > 0 for part in parts[1:])
 
 
 def test_the_pool_is_what_the_weights_leave_of_the_fraction() -> None:
@@ -84,7 +65,7 @@ def test_weights_larger_than_the_fraction_leave_no_pool() -> None:
 
 def test_two_gpus_that_share_each_layer_hold_more_tokens() -> None:
     alone, shared = on_an_a10(model=MIDDLE), on_an_a10(model=MIDDLE, tensor=2)
-    assert shared.weights == alone.weights // 2
+    assert shared.weights == pytest.approx(alone.weights / 2, rel=0.001)
     assert shared.pool_tokens > 2 * alone.pool_tokens
 
 
