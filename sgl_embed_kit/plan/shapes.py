@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from sgl_embed_kit.model.shape import ModelShape
-from sgl_embed_kit.model.tiny import CONTEXT_LENGTH, HEAD_DIM, VOCABULARY_SIZE, TinyModel
+from sgl_embed_kit.model.tiny import CONTEXT_LENGTH, HEAD_DIM, TinyModel
+
+TINY_VOCABULARY = 1446
+"""Tokens that the tokenizer learns from the text beside model/tiny.py."""
 
 MINILM = ModelShape(
     architecture="BertModel",
@@ -24,12 +27,12 @@ MINILM = ModelShape(
 
 
 def tiny_shape(model: TinyModel) -> ModelShape:
-    """Return the shape of a tiny model (`model.tiny`), its vocabulary at its largest."""
+    """Return the shape of a tiny model (`model.tiny`)."""
     hidden, heads = model.hidden_size, model.hidden_size // HEAD_DIM
-    layer = 8 * hidden * hidden // 2 * 3  # attention 3 hidden², feed-forward 9 hidden²
+    layer = 12 * hidden * hidden + 2 * hidden + 2 * HEAD_DIM  # 3 of attention, 9 feed-forward
     return ModelShape(
         architecture="Qwen3ForCausalLM",
-        parameters=VOCABULARY_SIZE * hidden + model.layers * layer,
+        parameters=TINY_VOCABULARY * hidden + model.layers * layer + hidden,
         stored_dtype="bfloat16",
         layers=model.layers,
         hidden_size=hidden,
@@ -37,7 +40,7 @@ def tiny_shape(model: TinyModel) -> ModelShape:
         attention_heads=heads,
         kv_heads=heads // 2,
         head_dim=HEAD_DIM,
-        vocabulary=VOCABULARY_SIZE,
+        vocabulary=TINY_VOCABULARY,
         positions=CONTEXT_LENGTH,
         separate_head=False,
     )
