@@ -221,8 +221,7 @@ def _misfit(plan: Plan) -> Finding | None:
     """Return what speaks against a plan, or None where it fits."""
     needed = f"a server that fits {plan.device.name} with {gib(plan.device.memory)}"
     if plan.faults:
-        fault = plan.faults[0]
-        return Finding(Status.ERROR, f"{fault.line}: {fault.text}", needed, plan.cure)
+        return Finding(Status.ERROR, str(plan.faults[0]), needed, plan.cure)
     if plan.is_tight:
         return Finding(Status.WARN, plan.warnings[0], needed, plan.cure)
     return None

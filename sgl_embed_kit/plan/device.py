@@ -53,7 +53,7 @@ def named_gpu(text: str) -> Device:
     if size:
         memory = int(float(size[1]) * UNITS[size[2].lower()])
         if memory >= SMALLEST_CARD:
-            return Device(f"a GPU of {text.strip()}", memory, origin="as you say")
+            return Device(f"{text.strip()} GPU", memory, origin="as you say")
     exact = {key: gpu for key, gpu in known_gpus().items() if key.lower() == text.lower()}
     found = exact or (known_gpus_named(text) if text else {})
     if not found:

@@ -35,6 +35,9 @@ SMALLER_KV = "fp8_e5m2"
 FEWEST_TOKENS = 128
 """No context below this is proposed."""
 
+SMALLEST_CHUNK = 2048
+"""SGLang keeps no less working memory for a smaller chunk (handle_gpu_memory_settings)."""
+
 ANOTHER_SIZE = 1.2
 """A GPU is of another size than one with this many times its memory."""
 
@@ -135,6 +138,9 @@ class Fault:
     line: str
     text: str
 
+    def __str__(self) -> str:
+        return self.text if self.text.startswith(self.line) else f"{self.line}: {self.text}"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -207,7 +213,7 @@ class Plan:
                 "KV pool",
                 f"KV pool holds {self.pool_tokens} tokens, fewer than --context-length "
                 f"{demand.context}: SGLang will start with a warning in these words, and the "
-                "first longer text will never be answered, nor any after it",
+                "first text longer than the pool will never be answered, nor any after it",
             )
         if self.device.is_cpu and self.needed > self.device.memory - self.others:
             yield Fault(
@@ -314,15 +320,27 @@ class Plan:
     @property
     def cure(self) -> str:
         """The change of the profile that makes it fit, or what else would."""
-        least, most = self.least_fraction, self.most_fraction
-        if most is not None and least is not None and least <= most:
-            return f"set limits.mem_fraction_static: {most:g} in the profile"
+        if self._holds_a_context:
+            return f"set limits.mem_fraction_static: {self.most_fraction:g} in the profile"
+        if self.chunk > SMALLEST_CHUNK:
+            less = make_plan(replace(self.demand, chunk=SMALLEST_CHUNK), self.device)
+            if less._holds_a_context:
+                return (
+                    f"set limits.chunked_prefill_size: {SMALLEST_CHUNK} and "
+                    f"limits.mem_fraction_static: {less.most_fraction:g} in the profile"
+                )
         if self.largest_possible_context >= FEWEST_TOKENS:
             return (
                 f"set limits.context_length: {self.largest_possible_context} and "
-                f"limits.mem_fraction_static: {most:g} in the profile"
+                f"limits.mem_fraction_static: {self.most_fraction:g} in the profile"
             )
         return "take a smaller model, or a larger GPU: sgl-embed plan PROFILE --gpu NAME"
+
+    @property
+    def _holds_a_context(self) -> bool:
+        """Whether some fraction holds a full context beside the working memory."""
+        least, most = self.least_fraction, self.most_fraction
+        return least is not None and most is not None and least <= most
 
 
 @dataclass(frozen=True)
@@ -427,14 +445,14 @@ def _budget_tokens(ours: int, fraction: float, weights: int, token: int, page: i
 
 def alternatives(plan: Plan) -> list[Alternative]:
     """Return what a smaller type, another GPU, or a lower context would change."""
-    demand, device = plan.demand, plan.device
+    demand, device, on_cpu = plan.demand, plan.device, plan.device.is_cpu
     found = []
     if DTYPE_BYTES[demand.dtype] > DTYPE_BYTES["auto"]:
         smaller = "bfloat16" if device.has_bfloat16 else "float16"
         found.append(
             Alternative(f"model.dtype {smaller}", make_plan(replace(demand, dtype=smaller), device))
         )
-    elif demand.kv_dtype == "auto" and not device.is_cpu:
+    elif demand.kv_dtype == "auto" and plan.pool_tokens and device.has_bfloat16 and not on_cpu:
         smaller_kv = replace(demand, kv_dtype=SMALLER_KV)
         found.append(Alternative(f"kv-cache-dtype {SMALLER_KV}", make_plan(smaller_kv, device)))
     context = demand.context // 2 if plan.fits else min(plan.largest_context, demand.context)
@@ -442,7 +460,7 @@ def alternatives(plan: Plan) -> list[Alternative]:
         # The pool stays as it is: it is the fraction's, or the profile's own number.
         lower = replace(demand, context=context)
         found.append(Alternative(f"context_length {context}", make_plan(lower, device)))
-    if not device.is_cpu:
+    if not on_cpu:
         found += [Alternative(f"on {other.device.name}", other) for other in _other_gpus(plan)]
     return found
 

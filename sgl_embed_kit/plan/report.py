@@ -13,7 +13,7 @@ from sgl_embed_kit.plan.weights import DTYPE_BYTES
 
 SCHEMA = "sgl-embed.plan/1"
 COLUMNS = 80
-LABEL, AMOUNT = 16, 14
+LABEL, AMOUNT = 18, 14
 INDENT = " " * (2 + LABEL + AMOUNT + 2)
 BAR = 76
 TEXTS = (128, 512, 2048, 8192, 32768)
@@ -83,7 +83,7 @@ def _verdict(plan: Plan) -> Iterator[str]:
     where = f"{demand.model} on {name}: {word}."
     yield from textwrap.wrap(f"{where} Computed, not measured.", COLUMNS)
     for label, texts in (
-        ("does not fit", [f"{fault.line}: {fault.text}" for fault in plan.faults]),
+        ("does not fit", [str(fault) for fault in plan.faults]),
         ("warning", plan.warnings),
     ):
         for text in texts:
@@ -168,11 +168,10 @@ def bar(plan: Plan, glyphs: dict[str, str]) -> list[str]:
 
 def _answers(plan: Plan) -> Iterator[str]:
     demand = plan.demand
-    full = plan.pool_tokens // demand.context
     yield _answer(
         "one full context",
         f"{demand.context} tokens x {plan.token_bytes / 1024:g} KiB = {gib(plan.context_bytes)}; "
-        f"the pool holds {full}",
+        f"the pool holds {plan.pool_tokens // demand.context}",
     )
     if plan.running:
         yield _answer(
@@ -220,16 +219,20 @@ def _answer(label: str, text: str) -> str:
 def _change(plan: Plan, other: Alternative) -> str:
     changed = other.plan
     word = "tight" if changed.is_tight else "fits" if changed.fits else "does not fit"
-    full = changed.pool_tokens // changed.demand.context
     text = (
         f"{word}; weights {gib(changed.weights)}, pool of {changed.pool_tokens} tokens "
-        f"({full} full contexts), spare {gib(changed.spare)}"
+        f"({_full_contexts(changed)}), spare {gib(changed.spare)}"
     )
     if changed.demand.kv_dtype != plan.demand.kv_dtype:
         text += "; changes the vectors"
     return textwrap.fill(
         text, COLUMNS, initial_indent=f"  {other.change:<26}", subsequent_indent=" " * 28
     )
+
+
+def _full_contexts(plan: Plan) -> str:
+    number = plan.pool_tokens // plan.demand.context
+    return f"{number} full context{'' if number == 1 else 's'}"
 
 
 def _lengths(plan: Plan) -> list[int]:

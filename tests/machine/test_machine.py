@@ -56,6 +56,20 @@ def test_what_it_is_and_has() -> None:
     assert 10**8 < machine.memory_available() < 10**14
 
 
+def test_a_control_groups_limit_is_all_the_memory_there_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine, total = RealMachine(), RealMachine().memory_total()
+    monkeypatch.setattr("sgl_embed_kit.machine.machine.CONTROL_GROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("60000000\n")
+    assert machine.memory_total() == total
+    assert machine.memory_available() > 100_000_000
+    (tmp_path / "memory.max").write_text("100000000\n")
+    assert machine.memory_total() == 100_000_000
+    assert machine.memory_available() == 40_000_000
+
+
 @pytest.mark.parametrize("hidden", ["", "-1"])
 def test_hidden_gpus_are_not_counted(monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)

@@ -1,6 +1,7 @@
 """The arithmetic of memory."""
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,21 @@ from sgl_embed_kit.model.shape import ModelShape
 from sgl_embed_kit.plan.memory import (
     MIB,
     GpuMemory,
+    activation_bytes,
+    batch_tokens,
+    cpu_working_bytes,
     default_chunk,
     default_fraction,
+    free_for_server,
     gpu_memory,
     kv_bytes_per_token,
+    pool_tokens,
     prefill_graphs,
+    token_bytes,
     working_bytes,
 )
+from tests.conftest import cpu_argv
+from tests.real_sglang import Sglang, sglang
 from tests.resolution import Case, resolve, write_config
 
 SMALL, MIDDLE, LARGE = (
@@ -79,6 +88,38 @@ def test_a_longer_chunk_needs_more_working_memory_and_more_graphs() -> None:
     assert on_an_a10(chunk=8192).spare < on_an_a10(chunk=4096).spare
 
 
+def test_a_pool_is_limited_in_tokens_and_whole_pages() -> None:
+    assert pool_tokens(1000, 10, None, 1) == 100
+    assert pool_tokens(1000, 10, 50, 1) == 50
+    assert pool_tokens(1000, 10, None, 16) == 96
+    assert pool_tokens(1000, 10, 50, 16) == 48
+
+
+def test_a_kv_pool_in_eight_bits_takes_half_for_a_token() -> None:
+    assert 2 * token_bytes(SMALL, "auto", kv_dtype="fp8_e5m2") == token_bytes(SMALL, "auto")
+    assert token_bytes(SMALL, "auto", tensor=16) == token_bytes(SMALL, "auto", tensor=8)
+
+
+def test_activations_of_a_token_are_those_of_the_widest_place() -> None:
+    # 0.6B: hidden state and residual of 1024, three times 3072, two bytes each; attention
+    # has 2 x (16 + 16) + 16 heads of 128, which is wider.
+    assert activation_bytes(SMALL, 1, "auto") == 2 * (2 * 1024 + (2 * 32 + 16) * 128)
+    assert activation_bytes(LARGE, 1, "auto") == 2 * (2 * 4096 + 3 * 12288)
+    assert activation_bytes(SMALL, 7, "float32") == 14 * activation_bytes(SMALL, 1, "auto")
+
+
+def test_a_batch_is_a_chunk_or_whole_texts() -> None:
+    assert batch_tokens(2048, 32768) == 2048
+    assert batch_tokens(-1, 512) == 16384
+    assert batch_tokens(-1, 32768) == 32768
+
+
+def test_the_driver_takes_what_others_do_not() -> None:
+    assert free_for_server(A10, None) == free_for_server(A10, A10 - 600 * MIB)
+    assert free_for_server(A10, 10 * 2**30) == 10 * 2**30 - 512 * MIB
+    assert free_for_server(A10, 0) == 0
+
+
 CARDS_MIB = [gpu.memory_mib for gpu in known_gpus().values()] + [180 * 1024]
 """The known ones, and one of a size of which none is known."""
 CHUNKS = (None, 1024, 2048, 8192, -1)
@@ -113,3 +154,48 @@ def test_on_every_card_sglangs_own_code_comes_to_the_same_numbers(tmp_path: Path
     for found, (tokens, graphs, fraction, pool) in zip(resolve(cases), expected, strict=True):
         assert (found.chunk, found.prefill_graphs, found.fraction) == (tokens, graphs, fraction)
         assert found.pool_tokens == pytest.approx(pool, abs=1)  # SGLang counts in GiB, rounded
+
+
+@pytest.mark.server
+def test_on_every_size_of_ram_sglangs_own_code_comes_to_the_same_fraction(
+    sglang_resolver_of_ram: Sglang, tiny_folder: Path
+) -> None:
+    for mib, chunk in itertools.product((8000, 24000, 64000, 200_000), (None, 1024, 8192)):
+        tokens = default_chunk(mib * MIB) if chunk is None else chunk
+        argv = cpu_argv(tiny_folder)
+        argv += [] if chunk is None else ["--chunked-prefill-size", str(chunk)]
+        found = sglang_resolver_of_ram.ask({"argv": argv, "mib": mib}, in_place=True)
+        planned = default_fraction(mib * MIB, cpu_working_bytes(mib * MIB, tokens))
+        assert (found["chunk"], found["fraction"]) == (tokens, planned)
+
+
+@pytest.mark.server
+def test_a_limited_pool_needs_fewer_graphs_as_in_sglangs_own_code(tmp_path: Path) -> None:
+    folder = write_config(tmp_path / "model", SMALL)
+    tokens, limit = default_chunk(A10), 1024
+    fraction = default_fraction(A10, working_bytes(A10, tokens, None, max_tokens=limit))
+    argv = ["--model-path", str(folder), "--is-embedding", "--device", "cuda"]
+    argv += ["--max-total-tokens", str(limit)]
+    (found,) = resolve([Case(argv, A10 // MIB, False, A10, A10 - 2**30)])
+    assert (found.fraction, found.prefill_graphs) == (fraction, prefill_graphs(limit))
+
+
+RAM = """
+from sglang.srt.arg_groups import memory_hook
+from sglang.srt.arg_groups.overrides import resolving_view
+from sglang.srt.server_args import prepare_server_args
+
+
+def answer(case):
+    memory_hook.get_device_memory_capacity = lambda device: float(case["mib"])
+    args = prepare_server_args(case["argv"])
+    args.resolve_once()
+    view = resolving_view(args)
+    return {"fraction": view.mem_fraction_static, "chunk": view.chunked_prefill_size}
+"""
+
+
+@pytest.fixture(scope="module")
+def sglang_resolver_of_ram() -> Iterator[Sglang]:
+    with sglang(RAM) as process:
+        yield process
