@@ -200,7 +200,7 @@ def _disk(subject: Subject) -> Finding:
 def _memory(subject: Subject) -> Finding:
     available = subject.machine.memory_available()
     on_gpu = subject.profile.hardware.device == "cuda"
-    demand = subject.demand() if on_gpu or subject.has_files else None
+    demand = subject.demand()
     device = gpu_here(subject.profile, subject.machine) if on_gpu else cpu(subject.machine)
     plan = make_plan(demand, device) if demand and device else None
     needed, what = THREE_PROCESSES, "SGLang itself" if on_gpu else "SGLang alone"

@@ -62,6 +62,10 @@ NEEDED = (
 """Keys of config.json without which a model has no shape here."""
 
 
+LARGEST = 2**31
+"""No number in a config.json of a model is as large as this."""
+
+
 def shape_of_config(config: Mapping[str, Any], weight_bytes: int) -> ModelShape | None:
     """Return the shape that a config.json declares, or None where it lacks a part of it.
 
@@ -73,29 +77,36 @@ def shape_of_config(config: Mapping[str, Any], weight_bytes: int) -> ModelShape 
         config: Content of config.json.
         weight_bytes: Size of the weights in the files.
     """
-    counts = {key: config.get(key) for key in NEEDED}
-    if not all(isinstance(count, int) and count > 0 for count in counts.values()):
+    layers, hidden, inner, heads, rows, positions = (_count(config, key) for key in NEEDED)
+    if not (layers and hidden and inner and heads and rows and positions):
         return None
-    names = config.get("architectures") or [""]
-    architecture = str(names[0])
+    names = config.get("architectures")
+    architecture = str(names[0]) if isinstance(names, list) and names else ""
     is_qwen, is_bert = architecture in QWEN3_ARCHITECTURES, architecture == "BertModel"
-    hidden, heads = config["hidden_size"], config["num_attention_heads"]
-    kv_heads = config.get("num_key_value_heads", 32 if is_qwen else None)
+    missing = 32 if is_qwen and "num_key_value_heads" not in config else heads
+    head_dim = _count(config, "head_dim") or (128 if is_qwen else hidden // heads)
+    if not head_dim:
+        return None
     stored = str(config.get("dtype") or config.get("torch_dtype") or "float32")
     return ModelShape(
         architecture=architecture,
         parameters=weight_bytes // (4 if stored == "float32" else 2),
         stored_dtype=stored,
-        layers=config["num_hidden_layers"],
+        layers=layers,
         hidden_size=hidden,
-        intermediate_size=config["intermediate_size"],
+        intermediate_size=inner,
         attention_heads=heads,
-        kv_heads=kv_heads or heads,
-        head_dim=config.get("head_dim") or (128 if is_qwen else hidden // heads),
-        vocabulary=config["vocab_size"],
-        positions=config["max_position_embeddings"],
+        kv_heads=_count(config, "num_key_value_heads") or missing,
+        head_dim=head_dim,
+        vocabulary=rows,
+        positions=positions,
         separate_head=architecture == "Qwen3ForCausalLM"
         and config.get("tie_word_embeddings", False) is not True,
-        token_types=config.get("type_vocab_size", 2 if is_bert else 0),
+        token_types=_count(config, "type_vocab_size") or (2 if is_bert else 0),
         attention_bias=config.get("attention_bias") is True,
     )
+
+
+def _count(config: Mapping[str, Any], key: str) -> int | None:
+    value = config.get(key)
+    return value if isinstance(value, int) and 0 < value < LARGEST else None

@@ -204,7 +204,7 @@ class Plan:
         if self.weights >= static:
             yield Fault(
                 "weights",
-                f"{gib(self.weights)} of weights do not fit into {gib(static)}, which are "
+                f"{gib(self.weights)} of weights do not fit into {gib(max(static, 0))}, which are "
                 f"{self.fraction:g} of the {gib(ours)} that the server finds free",
             )
             return
@@ -320,6 +320,9 @@ class Plan:
     @property
     def cure(self) -> str:
         """The change of the profile that makes it fit, or what else would."""
+        limit, context = self.demand.max_tokens, self.demand.context
+        if limit is not None and limit < context <= self.budget_tokens:
+            return f"set limits.max_total_tokens: {context} or more in the profile"
         if self._holds_a_context:
             return f"set limits.mem_fraction_static: {self.most_fraction:g} in the profile"
         if self.chunk > SMALLEST_CHUNK:

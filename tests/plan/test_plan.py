@@ -116,6 +116,8 @@ def test_a_pool_below_the_context_breaks_it_in_sglangs_words() -> None:
     assert fault.line == "KV pool"
     assert "KV pool holds 8000 tokens, fewer than --context-length 8192" in fault.text
     assert on("A10", SMALL_8K, max_tokens=8192).fits
+    cure = on("A10", SMALL_8K, max_tokens=8000).cure
+    assert cure == "set limits.max_total_tokens: 8192 or more in the profile"
 
 
 def test_no_room_for_a_prefill_breaks_it() -> None:
