@@ -114,4 +114,9 @@ def test_a_pool_by_the_fraction_and_weights_of_a_gigabyte_are_as_planned(tmp_pat
         assert logged.pool >= 1
         assert logged.pool == pytest.approx(logged.tokens * plan.token_bytes / GIB, rel=0.05)
         assert plan.weights >= 1e9
-        assert logged.weights == pytest.approx(plan.weights / GIB, rel=0.05)
+        # SGLang logs how much less memory is available on the whole machine after loading
+        # than before; what others take or give back in those seconds is in it, too.
+        others = 0.1
+        assert logged.weights == pytest.approx(
+            plan.weights / GIB, abs=0.05 * plan.weights / GIB + others
+        )
