@@ -263,6 +263,12 @@ class Plan:
         return "bfloat16" in {dtype, self.demand.shape.stored_dtype if dtype == "auto" else dtype}
 
     @property
+    def is_limited(self) -> bool:
+        """Whether max_total_tokens limits the pool, and not the fraction."""
+        limit = self.demand.max_tokens
+        return limit is not None and limit <= self.budget_tokens
+
+    @property
     def needed(self) -> int:
         """What the server takes with the whole pool that is asked for, at least."""
         asked = (self.demand.max_tokens or 0) * self.token_bytes

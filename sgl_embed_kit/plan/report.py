@@ -114,7 +114,7 @@ def _arithmetic(plan: Plan) -> Iterator[str]:
 
 def _pool(plan: Plan) -> str:
     tokens = f"{plan.pool_tokens:,} tokens x {plan.token_bytes / 1024:g} KiB"
-    if plan.demand.max_tokens is not None and plan.budget_tokens >= plan.demand.max_tokens:
+    if plan.is_limited:
         return f"{tokens}, as max_total_tokens says"
     whose = "" if plan.demand.fraction else ", SGLang's own,"
     return (
@@ -189,11 +189,10 @@ def _contexts(plan: Plan) -> str:
     possible = plan.largest_possible_context
     if possible <= plan.largest_context:
         return f"{plan.largest_context} tokens"
-    limit = plan.demand.max_tokens
     by = (
-        f"a fraction of {plan.most_fraction:g}"
-        if limit is None or limit > plan.pool_tokens
-        else f"max_total_tokens at {possible}"
+        f"max_total_tokens at {possible}"
+        if plan.is_limited
+        else f"a fraction of {plan.most_fraction:g}"
     )
     return f"{plan.largest_context} tokens; {possible} with {by}"
 
@@ -202,6 +201,8 @@ def _fractions(plan: Plan) -> str:
     least, most = plan.least_fraction, plan.most_fraction
     if least is None:
         return "none: weights and one full context are more than there is"
+    if plan.is_limited:
+        return f"none is needed beside max_total_tokens; {least:g} holds one full context"
     if most is None or least > most:
         return f"{least:g} holds one full context, beside less working memory than SGLang keeps"
     return f"{least:g} holds one full context, {most:g} is the most beside the working memory"

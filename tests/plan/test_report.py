@@ -55,6 +55,11 @@ def test_what_breaks_it_is_said_at_the_top() -> None:
     assert lines[1].startswith("  does not fit: weights: 15.25 GiB of weights do not fit")
 
 
+def test_a_pool_that_is_limited_in_tokens_needs_no_fraction() -> None:
+    assert "none is needed beside max_total_tokens; 0.01 holds" in as_text(PLANS["encoder"])
+    assert "0.1 holds one full context, 0.66 is the most" in as_text(PLANS["fits"])
+
+
 def test_a_fault_is_not_named_twice() -> None:
     short = as_text(make_plan(replace(SMALL_8K, max_tokens=8000), named_gpu("A10")))
     assert short.splitlines()[1].startswith("  does not fit: KV pool holds 8000 tokens, fewer than")
