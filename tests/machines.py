@@ -17,6 +17,7 @@ class FakeMachine:
     system: str = "linux x86_64"
     version: tuple[int, int, int] = (3, 12, 1)
     memory: int = 64_000_000_000
+    total: int = 64_000_000_000
     disk: int = 500_000_000_000
     devices: tuple[Gpu, ...] = ()
     taken: dict[int, PortUse] = field(default_factory=dict)
@@ -29,6 +30,9 @@ class FakeMachine:
 
     def python(self) -> tuple[int, int, int]:
         return self.version
+
+    def memory_total(self) -> int:
+        return self.total
 
     def memory_available(self) -> int:
         return self.memory

@@ -120,7 +120,7 @@ def write_config(folder: Path, model: ModelShape) -> Path:
     """Write a model folder that holds only the config.json of a known shape."""
     folder.mkdir()
     config = {
-        "architectures": ["Qwen3ForCausalLM"],
+        "architectures": [model.architecture],
         "model_type": "qwen3",
         "hidden_size": model.hidden_size,
         "intermediate_size": model.intermediate_size,
@@ -131,6 +131,7 @@ def write_config(folder: Path, model: ModelShape) -> Path:
         "vocab_size": model.vocabulary,
         "max_position_embeddings": model.positions,
         "tie_word_embeddings": not model.separate_head,
+        "attention_bias": model.attention_bias,
         "torch_dtype": "bfloat16",
     }
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")

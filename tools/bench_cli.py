@@ -70,6 +70,7 @@ def commands_to_time() -> list[Command]:
             Command(f"launch {name} --dry-run", (program, "launch", name, "--dry-run"), 0.5)
             for name in ("tiny-cpu", "06b-a10")
         ),
+        Command("plan 8b-a100", (program, "plan", "8b-a100", "--gpu", "A100"), 0.5),
         check,
     ]
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "quickstart": "From a machine with nothing to a real server and real vectors.",
     "doctor": "Say before the wait what would go wrong after it.",
     "explain": "Say what a check means, why, and how to cure it.",
+    "plan": "Say what a server will take of memory, and whether it fits.",
     "launch": "Start the server that a profile describes.",
     "profile": "List, show, check and write profiles.",
     "model": "Make and look at models.",

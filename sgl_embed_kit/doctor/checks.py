@@ -14,10 +14,13 @@ from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.folders import cache_folder
 from sgl_embed_kit.guard.declared import Pooling
-from sgl_embed_kit.machine import PortUse
+from sgl_embed_kit.machine import Gpu, PortUse
+from sgl_embed_kit.machine.gpus import least_memory
 from sgl_embed_kit.model.folder import ModelFolder
 from sgl_embed_kit.model.source import Kind
-from sgl_embed_kit.plan.memory import THREE_PROCESSES, cpu_memory_needed, kv_bytes_per_token
+from sgl_embed_kit.plan.device import cpu, gpu_here
+from sgl_embed_kit.plan.memory import THREE_PROCESSES
+from sgl_embed_kit.plan.plan import Plan, gib, make_plan
 from sgl_embed_kit.profile.keys import read_keys
 from sgl_embed_kit.sglang.flag_history import known_releases, table_of
 from sgl_embed_kit.sglang.installed import TESTED_FROM, tested_range
@@ -100,14 +103,7 @@ def _engine(subject: Subject) -> Finding:
                 f"{hardware.gpus} GPUs, as the profile says",
                 "lower hardware.gpus and parallel in the profile",
             )
-        if hardware.gpu and not any(hardware.gpu.lower() in gpu.name.lower() for gpu in gpus):
-            return Finding(
-                Status.WARN,
-                f"GPU: {names}",
-                f"{hardware.gpu}, which the profile's numbers are for",
-                "take the profile for this GPU",
-            )
-        return Finding(Status.OK, f"GPU: {names}")
+        return _expected_gpu(hardware.gpu, gpus) or Finding(Status.OK, f"GPU: {names}")
     if subject.stand_in is None:
         return Finding(Status.OK, "CPU, with the installed sgl_kernel")
     reason = subject.installed.kernels if subject.installed else "SGLang is not here"
@@ -119,6 +115,24 @@ def _engine(subject: Subject) -> Finding:
             "export CUDA_VISIBLE_DEVICES=''",
         )
     return Finding(Status.OK, "CPU, with the toolkit's stand-in for sgl_kernel")
+
+
+def _expected_gpu(expected: str | None, gpus: tuple[Gpu, ...]) -> Finding | None:
+    """Return a warning where no GPU is the one that the profile's numbers are for.
+
+    Its name tells, and its memory: the laptop's GPU of a name has less than the desktop's.
+    """
+    if not expected:
+        return None
+    found = f"GPU: {', '.join(gpu.name for gpu in gpus)}"
+    needed = f"{expected}, which the profile's numbers are for"
+    named = [gpu.memory_total for gpu in gpus if expected.lower() in gpu.name.lower()]
+    least = least_memory(expected)
+    if named and (least is None or max(named) >= least):
+        return None
+    if named and least is not None:
+        found, needed = f"{found} with {gib(max(named))}", f"{needed}, with {gib(least)} or more"
+    return Finding(Status.WARN, found, needed, "take the profile for this GPU")
 
 
 def _guard(subject: Subject) -> Finding:
@@ -188,7 +202,13 @@ def _disk(subject: Subject) -> Finding:
 
 def _memory(subject: Subject) -> Finding:
     available = subject.machine.memory_available()
-    needed, what = _memory_needed(subject)
+    on_gpu = subject.profile.hardware.device == "cuda"
+    demand = subject.demand()
+    device = gpu_here(subject.profile, subject.machine) if on_gpu else cpu(subject.machine)
+    plan = make_plan(demand, device) if demand and device else None
+    needed, what = THREE_PROCESSES, "SGLang itself" if on_gpu else "SGLang alone"
+    if plan and not on_gpu:
+        needed, what = plan.needed, "SGLang, weights and KV pool"
     found = f"{gigabytes(available)} available; {gigabytes(needed)} for {what}"
     if available < needed:
         return Finding(
@@ -197,22 +217,17 @@ def _memory(subject: Subject) -> Finding:
             gigabytes(needed),
             "lower limits.max_total_tokens, or end another program (ps aux --sort=-rss | head)",
         )
-    return Finding(Status.OK, found)
+    return (_misfit(plan) if plan else None) or Finding(Status.OK, found)
 
 
-def _memory_needed(subject: Subject) -> tuple[int, str]:
-    """Return the memory that a server takes, and what was counted."""
-    if subject.profile.hardware.device == "cuda":
-        return THREE_PROCESSES, "SGLang itself"
-    try:
-        folder = subject.model_folder()
-    except KitError:
-        folder = None
-    pool = subject.settled(subject.profile).limits.max_total_tokens
-    if folder is None or folder.kv_shape is None or pool is None:
-        return THREE_PROCESSES, "SGLang alone"
-    kv_bytes = kv_bytes_per_token(*folder.kv_shape, subject.profile.model.dtype)
-    return cpu_memory_needed(folder.weight_bytes, pool, kv_bytes), "SGLang, weights and KV pool"
+def _misfit(plan: Plan) -> Finding | None:
+    """Return what speaks against a plan, or None where it fits."""
+    needed = f"a server that fits {plan.device.name} with {gib(plan.device.memory)}"
+    if plan.faults:
+        return Finding(Status.ERROR, str(plan.faults[0]), needed, plan.cure)
+    if plan.is_tight:
+        return Finding(Status.WARN, plan.warnings[0], needed, plan.cure)
+    return None
 
 
 def _model(subject: Subject) -> Finding:

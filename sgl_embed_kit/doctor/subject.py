@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,8 +14,12 @@ from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.machine import Machine
 from sgl_embed_kit.model.bounds import Bounds, bounds_or_none, of_folder
 from sgl_embed_kit.model.folder import ModelFolder, read_folder
+from sgl_embed_kit.model.known import known_model
+from sgl_embed_kit.model.shape import ModelShape, shape_of_config
 from sgl_embed_kit.model.source import Kind, Source, locate
 from sgl_embed_kit.plan.limits import settled_limits
+from sgl_embed_kit.plan.plan import Demand, demand_of
+from sgl_embed_kit.plan.shapes import MINILM, TINY
 from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.masking import NO_MASK, Mask
 from sgl_embed_kit.sglang.command import Command, build_command
@@ -99,6 +104,28 @@ class Subject:
             return of_folder(read_folder(self.fetched))
         except KitError:
             return None
+
+    @cached_property
+    def shape(self) -> ModelShape | None:
+        """The model's shape; None where it is not known, or its folder has a fault."""
+        try:
+            folder = self.model_folder()
+            if folder is not None:
+                config = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
+                return shape_of_config(config, folder.weight_bytes)
+        except (KitError, OSError, ValueError):
+            return None
+        if self.source.kind is Kind.REPO:
+            known = known_model(self.source.model_path)
+            return known.shape if known else None
+        return MINILM if self.source.kind is Kind.DEMO else TINY
+
+    def demand(self) -> Demand | None:
+        """Return what the profile asks of a device; None where its model is not known."""
+        if self.shape is None:
+            return None
+        encoder = self.bounds is not None and self.bounds.is_encoder
+        return demand_of(self.settled(self.profile), self.shape, encoder=encoder)
 
     def settled(self, profile: Profile) -> Profile:
         """Return a profile with the limits in place that it leaves open."""

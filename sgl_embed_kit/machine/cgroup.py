@@ -36,8 +36,11 @@ def own_group(root: Path = ROOT, membership: Path = MEMBERSHIP) -> Group:
     """Return the limits of this process's control groups; none where it has none."""
     memory = list(_memory(root, membership))
     quotas = list(_quotas(root, membership))
-    limit, free = min(memory, key=lambda pair: pair[1], default=(None, None))
-    return Group(limit, free, min(quotas, default=None))
+    return Group(
+        memory_limit=min((limit for limit, _ in memory), default=None),
+        memory_free=min((free for _, free in memory), default=None),
+        cpus=min(quotas, default=None),
+    )
 
 
 def _memory(root: Path, membership: Path) -> Iterator[tuple[int, int]]:

@@ -51,6 +51,16 @@ def known_gpus_named(part: str) -> dict[str, KnownGpu]:
     }
 
 
+def least_memory(part: str) -> int | None:
+    """Return the bytes that a GPU of this `hardware.gpu` has at least, or None.
+
+    That is the smallest known one's memory, less a tenth: older drivers report less of it,
+    and error correction takes a sixteenth where it is switched on.
+    """
+    found = [gpu.memory for gpu in known_gpus_named(part).values()]
+    return min(found) * 9 // 10 if found else None
+
+
 @cache
 def known_gpus() -> dict[str, KnownGpu]:
     """Return the known GPUs by their short names; the file says where the facts are from."""

@@ -44,6 +44,9 @@ class Machine(Protocol):
     def python(self) -> tuple[int, int, int]:
         """Return the version of the Python that runs."""
 
+    def memory_total(self) -> int:
+        """Return the bytes of memory, as far as this process may use them."""
+
     def memory_available(self) -> int:
         """Return the bytes of memory that can be had without swapping."""
 
@@ -77,12 +80,20 @@ class RealMachine:
         """Return the version of the Python that runs."""
         return sys.version_info[:3]
 
+    def memory_total(self) -> int:
+        """Return the bytes of memory, and no more than the control group allows."""
+        import psutil  # late, here and below: a dry run asks the machine nothing
+
+        limit = own_group().memory_limit
+        total = int(psutil.virtual_memory().total)
+        return total if limit is None else min(total, limit)
+
     def memory_available(self) -> int:
         """Return the bytes of memory that can be had without swapping.
 
         In a container, no more than its control group leaves.
         """
-        import psutil  # late, here and below: a dry run asks the machine nothing
+        import psutil
 
         available = int(psutil.virtual_memory().available)
         free = own_group().memory_free

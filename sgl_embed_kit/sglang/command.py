@@ -30,7 +30,7 @@ LARGEST_CHUNK = 8192
 """Tokens of a prefill chunk, the default of GPUs with 60 GB and more."""
 MEMORY_FRACTION = 0.5
 """Share of memory for weights and KV pool where a chunk is larger, or off: see
-`_memory_fraction`."""
+`memory_fraction`."""
 FIRST_WITH_SERVE = (0, 5, 6)
 FIRST_WITH_MODEL_TYPE = (0, 5, 10)
 """The console script is in the wheels from 0.5.6 on, `--model-type` in cli/serve.py of
@@ -135,7 +135,7 @@ def build_command(
         "--port": profile.server.port,
         "--dtype": profile.model.dtype,
         "--context-length": profile.limits.context_length,
-        "--mem-fraction-static": _memory_fraction(profile, encoder),
+        "--mem-fraction-static": memory_fraction(profile, encoder),
         "--max-total-tokens": profile.limits.max_total_tokens,
         "--max-running-requests": profile.limits.max_running_requests,
         "--max-queued-requests": profile.limits.max_queued_requests,
@@ -254,7 +254,7 @@ def _program(table: FlagTable) -> list[str]:
     return ["sglang", "serve", "--model-type", "llm"]
 
 
-def _memory_fraction(profile: Profile, encoder: bool) -> float | None:
+def memory_fraction(profile: Profile, encoder: bool) -> float | None:
     """Return the share of memory to give SGLang; None leaves it to SGLang.
 
     Its default reserves 1.5 MB for each token of a prefill chunk, and 16384 tokens where

@@ -13,9 +13,10 @@ from sgl_embed_kit.doctor.checks import CHECKS
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.host import LONGEST_SOCKET_PATH, NAME_IN_TEMP
 from sgl_embed_kit.machine import Gpu, PortUse
+from sgl_embed_kit.machine.gpus import known_gpus
 from sgl_embed_kit.model.source import locate
 from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
-from sgl_embed_kit.profile import Profile
+from sgl_embed_kit.profile import Profile, load_profile
 from sgl_embed_kit.sglang.installed import Installed
 from tests.machines import H200, FakeMachine
 
@@ -123,7 +124,9 @@ def test_ids_and_names_are_unique() -> None:
             "SGE-ENG-001",
             {
                 "hardware": {"device": "cuda", "gpu": "A10"},
-                "machine": FakeMachine(devices=(Gpu("NVIDIA A10", 1, 1),)),
+                "machine": FakeMachine(
+                    devices=(Gpu("NVIDIA A10", 24_146_608_128, 23_000_000_000),)
+                ),
             },
             Status.OK,
             "GPU: NVIDIA A10",
@@ -188,6 +191,63 @@ def test_fewer_gpus_than_the_profile_needs_is_an_error() -> None:
     assert find("SGE-ENG-001", two, hardware=hardware).status is Status.OK
 
 
+@pytest.mark.parametrize(
+    ("name", "memory", "status"),
+    [
+        ("NVIDIA GeForce RTX 4090", 24564, Status.OK),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", 16376, Status.WARN),
+    ],
+)
+def test_a_gpu_of_the_right_name_with_less_memory_is_not_the_one_expected(
+    name: str, memory: int, status: Status
+) -> None:
+    machine = FakeMachine(devices=(Gpu(name, memory * 2**20, memory * 2**20),))
+    finding = find("SGE-ENG-001", machine, hardware={"device": "cuda", "gpu": "RTX 4090"})
+    assert finding.status is status
+    if status is Status.WARN:
+        assert "with 15.99 GiB" in finding.found
+        assert "RTX 4090, which the profile's numbers are for, with 21.59 GiB" in finding.needed
+        assert finding.fix
+
+
+LARGE: dict[str, Any] = {
+    "model": {"path": "Qwen/Qwen3-Embedding-8B"},
+    "hardware": {"device": "cuda"},
+    "limits": {"context_length": 32768, "mem_fraction_static": 0.7, "chunked_prefill_size": 4096},
+}
+
+
+@pytest.mark.parametrize(
+    ("free", "status", "said"),
+    [(80, Status.OK, "SGLang itself"), (30, Status.WARN, "tight"), (20, Status.ERROR, "weights")],
+)
+def test_the_plan_is_held_against_what_is_free_on_the_gpu(
+    free: int, status: Status, said: str
+) -> None:
+    gpu = Gpu("NVIDIA A100-SXM4-80GB", 80 * 2**30, free * 2**30)
+    finding = find("SGE-MEM-001", FakeMachine(devices=(gpu,)), **LARGE)
+    assert finding.status is status
+    if status is Status.ERROR:
+        assert finding.found.startswith(f"{said}: ")
+        assert finding.fix
+    elif status is Status.WARN:
+        assert "less than the" in finding.found
+
+
+@pytest.mark.parametrize("name", ["minilm-cpu", "tiny-cpu", "06b-cpu"])
+@pytest.mark.parametrize("gpu", known_gpus())
+def test_what_quickstart_serves_fits_any_known_gpu_that_is_free(name: str, gpu: str) -> None:
+    memory = known_gpus()[gpu].memory
+    device = Gpu(known_gpus()[gpu].names[0], memory, memory - 600 * 2**20)
+    profile = load_profile(name)
+    model = profile.model.model_copy(update={"dtype": "auto"})
+    hardware = profile.hardware.model_copy(update={"device": "cuda"})
+    profile = profile.model_copy(update={"model": model, "hardware": hardware})
+    machine = FakeMachine(devices=(device,))
+    subject = Subject(profile, locate(profile.model.path), SGLANG, machine)
+    assert BY_ID["SGE-MEM-001"].look(subject).status is Status.OK
+
+
 def test_the_next_free_port_is_proposed() -> None:
     taken = {port: PortUse("in use") for port in (30000, 30001, 30002)}
     assert "quickstart --port 30003" in find("SGE-NET-001", FakeMachine(taken=taken)).fix
@@ -201,11 +261,12 @@ def test_a_port_at_the_very_end_has_no_next_one() -> None:
 def test_memory_counts_weights_and_pool_of_a_model_that_is_here(tmp_path: Path) -> None:
     make_tiny_model(tmp_path / "m", TinyModel())
     model, limits = {"path": str(tmp_path / "m")}, {"max_total_tokens": 20_000_000}
-    # 2 x 2 layers x 2 heads x 32 x 2 bytes = 512 bytes a token: 10.2 GB of pool.
+    # 2 x 2 layers x 2 heads x 32 x 2 bytes = 512 bytes a token: 10.2 GB of pool; 3 GB for
+    # the processes, and 50 MB for activations and the table of requests.
     enough = find("SGE-MEM-001", FakeMachine(memory=14_000_000_000), model=model, limits=limits)
     short = find("SGE-MEM-001", FakeMachine(memory=13_000_000_000), model=model, limits=limits)
     assert (enough.status, short.status) == (Status.OK, Status.ERROR)
-    assert "13.2 GB for SGLang, weights and KV pool" in short.found
+    assert "13.3 GB for SGLang, weights and KV pool" in short.found
 
 
 def test_a_broken_model_folder_is_named_with_its_cure(tmp_path: Path) -> None:

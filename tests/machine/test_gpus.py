@@ -2,7 +2,7 @@
 
 import pytest
 
-from sgl_embed_kit.machine.gpus import known_gpus, known_gpus_named
+from sgl_embed_kit.machine.gpus import known_gpus, known_gpus_named, least_memory
 
 
 @pytest.mark.parametrize(
@@ -11,9 +11,11 @@ from sgl_embed_kit.machine.gpus import known_gpus, known_gpus_named
         ("Tesla T4", ["T4"]),
         ("NVIDIA L4", ["L4", "L40S"]),
         ("A10", ["A10", "A10G", "A100-40GB", "A100-80GB"]),
+        ("A40", ["A40"]),
+        ("RTX 6000", ["RTX 6000 Ada"]),
         ("a100", ["A100-40GB", "A100-80GB"]),
         ("RTX 4090", ["RTX 4090"]),
-        ("H100", ["H100"]),
+        ("H100", ["H100", "H100 NVL"]),
         ("V100", []),
     ],
 )
@@ -35,3 +37,9 @@ def test_memory_is_that_of_a_gpu_in_mebibytes(key: str) -> None:
 
 def test_only_the_t4_lacks_bfloat16() -> None:
     assert [key for key, gpu in known_gpus().items() if not gpu.has_bfloat16] == ["T4"]
+
+
+def test_the_least_memory_of_a_name_is_its_smallest_gpus_less_a_tenth() -> None:
+    smallest = known_gpus()["A10"].memory
+    assert least_memory("A10") == smallest * 9 // 10
+    assert least_memory("V100") is None

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sgl_embed_kit.machine import RealMachine
+from sgl_embed_kit.machine.cgroup import Group
 
 
 def test_a_port_that_is_listened_on_is_in_use_and_its_holder_known() -> None:
@@ -62,6 +63,15 @@ def test_processors_and_shared_memory_are_this_machines() -> None:
     assert 0 < machine.processors() <= (os.cpu_count() or 1)
     assert machine.shared_memory() == shutil.disk_usage("/dev/shm").total
     assert machine.processor_features()
+
+
+def test_a_control_groups_limit_is_all_the_memory_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    group = Group(memory_limit=100_000_000, memory_free=40_000_000)
+    monkeypatch.setattr("sgl_embed_kit.machine.machine.own_group", lambda: group)
+    assert RealMachine().memory_total() == 100_000_000
+    assert RealMachine().memory_available() == 40_000_000
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])

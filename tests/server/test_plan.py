@@ -1,0 +1,122 @@
+"""The plan against real SGLang on the CPU: what it logs is what was planned."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sgl_embed_kit.doctor import Subject
+from sgl_embed_kit.launch.server import Ready, running_server
+from sgl_embed_kit.machine import RealMachine
+from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
+from sgl_embed_kit.plan.device import cpu
+from sgl_embed_kit.plan.plan import Plan, make_plan
+from sgl_embed_kit.profile import Profile, load_profile
+from sgl_embed_kit.sglang.installed import find_installed
+from tests.conftest import Launched, free_port
+
+pytestmark = pytest.mark.server
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What SGLang said of its memory; sizes in its GB, which are GiB."""
+
+    log: str
+
+    def number(self, pattern: str) -> float:
+        found = re.search(pattern, self.log)
+        assert found, f"no {pattern} in the log"
+        return float(found[1])
+
+    @property
+    def tokens(self) -> int:
+        return int(self.number(r"max_total_num_tokens=(\d+)"))
+
+    @property
+    def pool(self) -> float:
+        return self.number(r"K size: ([\d.]+) GB") + self.number(r"V size: ([\d.]+) GB")
+
+    @property
+    def weights(self) -> float:
+        return self.number(r"Load weight end\..*mem usage=(-?[\d.]+) GB")
+
+
+def planned(subject: Subject) -> Plan:
+    demand = subject.demand()
+    assert demand is not None
+    return make_plan(demand, cpu(subject.machine))
+
+
+def subject_of(profile: Profile) -> Subject:
+    return Subject.of(profile, find_installed(), RealMachine())
+
+
+@contextmanager
+def served(folder: Path, limits: dict[str, Any], **extra: Any) -> Iterator[tuple[Plan, Logged]]:
+    """Plan for a model folder, then serve it; yield the plan and what SGLang logged."""
+    content = {
+        "model": {"path": str(folder)},
+        "hardware": {"device": "cpu"},
+        "server": {"port": free_port()},
+        "limits": limits,
+        "sglang": {"extra_args": extra},
+    }
+    subject = subject_of(Profile.model_validate(content))
+    plan = planned(subject)
+    with running_server(subject) as server:
+        ready = server.wait_until_ready(lambda _label: None)
+        yield plan, Logged(ready.log.read_text(encoding="utf-8"))
+
+
+def test_a_limited_pool_of_the_tiny_model_is_as_planned(tiny_qwen: Ready) -> None:
+    plan = planned(subject_of(load_profile("tiny-cpu")))
+    assert plan.fits
+    assert Logged(tiny_qwen.log.read_text(encoding="utf-8")).tokens == plan.pool_tokens == 16384
+
+
+def test_a_limited_pool_of_minilm_is_as_planned(minilm: Launched) -> None:
+    (log,) = re.findall(r"^  log +(.+)$", minilm.printed, re.MULTILINE)
+    logged, plan = (
+        Logged(Path(log).read_text("utf-8")),
+        planned(subject_of(load_profile(str(minilm.profile)))),
+    )
+    assert plan.fits
+    assert logged.tokens == plan.pool_tokens == 16384
+    assert logged.pool == pytest.approx(plan.pool / GIB, abs=0.01)  # two digits each
+
+
+def test_the_plan_says_first_what_sglang_warns_of(tmp_path: Path) -> None:
+    make_tiny_model(tmp_path / "m", TinyModel(hidden_size=192, layers=3))
+    limits = {"context_length": 2048, "max_total_tokens": 1030}
+    with served(tmp_path / "m", limits, **{"page-size": 16}) as (plan, logged):
+        assert logged.tokens == plan.pool_tokens == 1024  # in whole pages
+        warning = "KV pool holds 1024 tokens, fewer than --context-length 2048"
+        assert warning in logged.log
+        (fault,) = plan.faults
+        assert (fault.line, fault.text[: len(warning)]) == ("KV pool", warning)
+
+
+def test_a_pool_by_the_fraction_and_weights_of_a_gigabyte_are_as_planned(tmp_path: Path) -> None:
+    make_tiny_model(tmp_path / "m", TinyModel(hidden_size=2048, layers=12))
+    limits = {"context_length": 2048, "mem_fraction_static": 0.2}
+    with served(tmp_path / "m", limits) as (plan, logged):
+        assert plan.fits
+        assert logged.tokens == pytest.approx(plan.pool_tokens, rel=0.1)
+        assert logged.pool >= 1
+        assert logged.pool == pytest.approx(logged.tokens * plan.token_bytes / GIB, rel=0.05)
+        assert plan.weights >= 1e9
+        # SGLang logs how much less memory is available on the whole machine after loading
+        # than before; what others take or give back in those seconds is in it, too.
+        others = 0.1
+        assert logged.weights == pytest.approx(
+            plan.weights / GIB, abs=0.05 * plan.weights / GIB + others
+        )
