@@ -12,7 +12,8 @@ from sgl_embed_kit.cpu_engine import OVERLAY
 from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.machine import Machine
 from sgl_embed_kit.model.bounds import Bounds, bounds_or_none, of_folder
-from sgl_embed_kit.model.folder import ModelFolder, read_folder
+from sgl_embed_kit.model.facts import ModelFacts
+from sgl_embed_kit.model.folder import read_folder
 from sgl_embed_kit.model.source import Kind, Source, locate
 from sgl_embed_kit.plan.limits import settled_limits
 from sgl_embed_kit.profile import Profile
@@ -104,7 +105,7 @@ class Subject:
         """Return a profile with the limits in place that it leaves open."""
         return profile.model_copy(update={"limits": settled_limits(profile.limits, self.bounds)})
 
-    def model_folder(self) -> ModelFolder | None:
+    def model_folder(self) -> ModelFacts | None:
         """Read the model's folder; None where its files are not here yet.
 
         Raises:

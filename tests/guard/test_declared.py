@@ -47,7 +47,7 @@ def test_modules_without_a_pooling_module_declare_nothing() -> None:
 @pytest.mark.parametrize(
     ("modes", "reason"),
     [
-        ({"pooling_mode_max_tokens": True}, "declares pooling 'max_tokens'"),
+        ({"pooling_mode_max_tokens": True}, "declares pooling 'max'"),
         ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, "2 pooling modes"),
         ({"pooling_mode_cls_token": False}, "0 pooling modes"),
     ],
