@@ -184,6 +184,19 @@ class ModelFacts:
         return None if self.served.name == EMBEDDING_GEMMA else self.config.hidden_size
 
     @property
+    def auto_dtype(self) -> str:
+        """Type in which SGLang loads the weights where a profile says `dtype: auto`.
+
+        It goes by config.json, not by the weights, and halves float32, which is also what
+        it takes a config.json for that names none (_get_and_verify_dtype,
+        srt/configs/model_config.py).
+        """
+        declared_dtype = self.config.dtype or "float32"
+        if declared_dtype != "float32":
+            return declared_dtype
+        return "bfloat16" if self.served and "gemma" in self.served.source else "float16"
+
+    @property
     def separate_head(self) -> bool:
         """Whether SGLang allocates an output head that the weights do not have."""
         untied = self.served is not None and self.served.has_head and not self.config.ties_head
@@ -282,7 +295,9 @@ def _config(files: ModelFiles, faults: list[Fault]) -> dict[str, Any]:
                 f"It has no config.json.{deeper}",
                 f"sgl-embed quickstart --model {files.name}/{inner}"
                 if inner
-                else f"ls {files.name}",
+                else f"ls {files.name}"
+                if files.is_local
+                else "",
             )
         )
         return {}
@@ -293,7 +308,7 @@ def _config(files: ModelFiles, faults: list[Fault]) -> dict[str, Any]:
             Fault(
                 f"{files.name}/{name} cannot be read.",
                 sentence(str(error)),
-                f"python -m json.tool {files.name}/{name}",
+                f"python -m json.tool {files.name}/{name}" if files.is_local else "",
             )
         )
         return {}

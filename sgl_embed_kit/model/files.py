@@ -36,7 +36,11 @@ class ModelFiles(Protocol):
         sizes: Bytes of each regular file by its path inside the model, with slashes;
             two levels deep, which is as deep as SGLang looks.
         odd: Why what has a name is no regular file, by that name.
+        is_local: Whether `name` is a folder of this machine.
     """
+
+    @property
+    def is_local(self) -> bool: ...  # noqa: D102
 
     @property
     def name(self) -> str: ...  # noqa: D102
@@ -64,6 +68,8 @@ class ModelFiles(Protocol):
 
 class LocalFiles:
     """The files of a folder of this machine."""
+
+    is_local = True
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

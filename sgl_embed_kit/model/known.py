@@ -18,10 +18,12 @@ class Card:
     Attributes:
         context: Tokens of the longest text that the model was made for.
         smallest_dimension: Fewest dimensions to which a vector may be cut (Matryoshka).
+        ends_in: Token that every text must end in.
     """
 
     context: int
     smallest_dimension: int
+    ends_in: str
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,11 @@ def _no_weights(files: ModelFiles, pickles: Sequence[str]) -> Fault:
             f"It has {pickles[0]}, a pickle file that can run code when it is loaded, "
             "and no .safetensors file."
         )
-    return Fault(f"{files.name} holds no weights.", why, f"ls -l {files.name}")
+    return Fault(
+        f"{files.name} holds no weights.",
+        why,
+        f"ls -l {files.name}" if files.is_local else "serve a model with .safetensors files",
+    )
 
 
-_FETCH = "fetch the file again: hf download REPOSITORY --local-dir FOLDER"
+_FETCH = "hf download REPOSITORY --local-dir FOLDER, once more"
