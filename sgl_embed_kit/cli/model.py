@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from sgl_embed_kit.cli.console import wants_colour
+from sgl_embed_kit.cli.colour import wants_colour
 from sgl_embed_kit.errors import ExitCode
 from sgl_embed_kit.model.inspection import inspect_source
 from sgl_embed_kit.model.report import as_json, as_text

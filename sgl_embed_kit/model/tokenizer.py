@@ -82,19 +82,26 @@ def read_tokenizer(files: ModelFiles) -> TokenizerFacts:
         raise UnreadableError(f"it is no tokenizer: {str(error)[:200]}") from error
     added = [bool(mask) for mask in tried.special_tokens_mask]
     ends = bool(added) and added[-1]
-    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
     return TokenizerFacts(
         sha256=hashlib.sha256(content).hexdigest(),
         size=size,
         kind=type(tokenizer.model).__name__,
         normalisers=_normalisers(tokenizer),
         joins_forms=_ids(tokenizer, "NFC") == _ids(tokenizer, "NFD"),
-        vocabulary=len(vocabulary),
-        highest_id=max(vocabulary.values(), default=-1),
+        vocabulary=tokenizer.get_vocab_size(with_added_tokens=True),
+        highest_id=_highest_id(tokenizer),
         first=tried.tokens[0] if added and added[0] else "",
         last=tried.tokens[-1] if ends else "",
         last_id=tried.ids[-1] if ends else None,
     )
+
+
+def _highest_id(tokenizer: Tokenizer) -> int:
+    """Return the highest id; as a rule there are no gaps, and no need for a table of all."""
+    size = tokenizer.get_vocab_size(with_added_tokens=True)
+    if all(tokenizer.id_to_token(number) is not None for number in range(size)):
+        return size - 1
+    return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
 
 
 def _ids(tokenizer: Tokenizer, form: Any) -> list[int]:
