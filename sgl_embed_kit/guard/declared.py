@@ -109,9 +109,11 @@ def declared(read: Callable[[str], str | None]) -> Declared | None:
         is_normalised=any(kind == "Normalize" for kind, _ in modules),
         dense=tuple(path for kind, path in modules if kind == "Dense"),
         others=tuple(
-            kind
-            for kind, _ in modules
-            if kind not in _KNOWN_MODULES and not kind.endswith("Pooling")
+            dict.fromkeys(
+                kind or "without a type"
+                for kind, _ in modules
+                if kind not in _KNOWN_MODULES and not kind.endswith("Pooling")
+            )
         ),
         includes_prompt=includes_prompt,
     )

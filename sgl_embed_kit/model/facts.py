@@ -30,7 +30,7 @@ from sgl_embed_kit.model.architectures import (
 )
 from sgl_embed_kit.model.config import Config, count, read_config
 from sgl_embed_kit.model.faults import Fault, Severity, warning
-from sgl_embed_kit.model.files import CONFIG_LIMIT, ModelFiles, UnreadableError, json_object
+from sgl_embed_kit.model.files import CONFIG_LIMIT, MIB, ModelFiles, UnreadableError, json_object
 from sgl_embed_kit.model.known import KnownModel, known_model, model_like
 from sgl_embed_kit.model.safetensors import LFS_POINTER
 from sgl_embed_kit.model.shape import ModelShape
@@ -38,6 +38,7 @@ from sgl_embed_kit.model.tokenizer import SLOW_FILES, TOKENIZER_FILE
 from sgl_embed_kit.model.weights import (
     SUFFIX,
     Weights,
+    fetch_again,
     lfs_pointer,
     listed,
     read_weights,
@@ -45,6 +46,9 @@ from sgl_embed_kit.model.weights import (
 )
 
 HEAD_TENSOR = "lm_head.weight"
+TOKENIZER_CONFIG_LIMIT = 4 * MIB
+"""Bytes of a tokenizer_config.json that are read: Gemma's, with its list of tokens, has 1.2
+million."""
 
 
 @dataclass(frozen=True)
@@ -390,7 +394,7 @@ def _remote_code(files: ModelFiles, config: Mapping[str, Any]) -> Iterator[Remot
     """
     sources = [config]
     with suppress(UnreadableError):
-        sources.append(json_object(files, "tokenizer_config.json"))
+        sources.append(json_object(files, "tokenizer_config.json", TOKENIZER_CONFIG_LIMIT))
     for source in sources:
         auto_map = source.get("auto_map")
         for purpose, named in auto_map.items() if isinstance(auto_map, dict) else ():
@@ -515,5 +519,5 @@ def _tokenizer_files(files: ModelFiles) -> Iterator[Fault]:
         yield Fault(
             f"{files.name} has no tokenizer.",
             f"There is neither {TOKENIZER_FILE} nor a file that one could be made of.",
-            "hf download REPOSITORY --local-dir FOLDER",
+            fetch_again(files),
         )

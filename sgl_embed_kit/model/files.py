@@ -18,9 +18,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
 MIB = 2**20
-CONFIG_LIMIT = 4 * MIB
-"""Bytes of a JSON file that configures: the largest in public use have one MiB (Gemma's
-tokenizer_config.json, which lists thousands of tokens)."""
+CONFIG_LIMIT = MIB
+"""Bytes of a JSON file that configures a model; real ones have a few kB."""
 MOST_FILES = 10_000
 
 
@@ -170,14 +169,14 @@ def check_name(name: str) -> None:
         raise UnreadableError(f"{name!r} leads out of the model folder")
 
 
-def json_object(files: ModelFiles, name: str) -> dict[str, Any]:
-    """Return a JSON object from a file.
+def json_object(files: ModelFiles, name: str, limit: int = CONFIG_LIMIT) -> dict[str, Any]:
+    """Return a JSON object from a file of at most `limit` bytes.
 
     Raises:
         UnreadableError: the file cannot be read, or holds something else.
     """
     try:
-        value = json.loads(files.read(name, CONFIG_LIMIT))
+        value = json.loads(files.read(name, limit))
     except RecursionError as error:
         raise UnreadableError("it is nested too deeply") from error
     except ValueError as error:  # UnicodeDecodeError is one, too

@@ -104,7 +104,7 @@ def _tokenizer_faults(facts: ModelFacts, tokenizer: TokenizerFacts) -> Iterator[
             f"A text does not end in {facts.known.card.ends_in}.",
             f"{facts.like}, whose shape this is, takes that token's vector as the text's; the "
             "tokenizers of its first days did not add it.",
-            f"hf download {facts.like} tokenizer.json --local-dir FOLDER",
+            f"hf download {facts.like} tokenizer.json --local-dir {facts.name}",
         )
     elif facts.pooling_with_guard is Pooling.LAST and not tokenizer.last:
         yield warning(

@@ -110,7 +110,7 @@ def _model(facts: ModelFacts) -> Iterator[Line]:
     config = facts.config
     yield "architecture", ", ".join(facts.architectures) or "not named"
     layers, hidden = _number(config.layers), _number(config.hidden_size)
-    yield "shape", f"{layers} layers, {hidden} wide, {_number(config.intermediate_size)} inside"
+    yield "shape", f"{layers} layers, {hidden} wide, feed-forward {_number(config.intermediate_size)}"
     heads, kv_heads = _number(config.attention_heads), _number(config.kv_heads)
     of_keys = "" if heads == kv_heads else f", {kv_heads} of keys and values"
     yield "attention", f"{heads} heads{of_keys}, each {_number(config.head_dim)} wide"
@@ -134,9 +134,9 @@ def _model(facts: ModelFacts) -> Iterator[Line]:
 
 def _weights(facts: ModelFacts) -> Iterator[Line]:
     weights = facts.weights
-    if weights.files:
-        count = len(weights.files)
-        yield "files", f"{count} safetensors {'file' if count == 1 else 'files'}"
+    count = len(weights.files)
+    named = "safetensors file" if count == 1 else "safetensors files"
+    yield "files", f"{count} {named}" if count else "none that is whole"
     for dtype, parameters in weights.parameters.items():
         size = weights.data_bytes[dtype]
         yield "parameters", f"{parameters:,} of {dtype}, {size:,} bytes ({_gigabytes(size)})"

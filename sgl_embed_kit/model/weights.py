@@ -124,7 +124,7 @@ def read_weights(files: ModelFiles) -> tuple[Weights, list[Fault]]:
                 f"{INDEX_FILE if index else 'The names of the other files'} "
                 f"{'promises' if index else 'promise'} {len(missing)} more than there "
                 f"{'is' if len(missing) == 1 else 'are'}.",
-                _FETCH,
+                fetch_again(files),
             )
         )
     ignored = tuple(name for name in here if name not in wanted)
@@ -149,6 +149,11 @@ def lfs_pointer(files: ModelFiles, name: str) -> Fault:
         "The repository was cloned without Git LFS.",
         f"git -C {files.name} lfs pull",
     )
+
+
+def fetch_again(files: ModelFiles) -> str:
+    """Return what brings a folder's files anew; nothing where a repository is broken itself."""
+    return f"hf download REPOSITORY --local-dir {files.name}" if files.is_local else ""
 
 
 def listed(names: Sequence[str]) -> str:
@@ -206,7 +211,7 @@ def _against_index(
         yield Fault(
             f"{files.name} lacks tensors that its index promises: {listed(absent)}.",
             f"{INDEX_FILE} says that {index[absent[0]]} has {absent[0]}; it has not.",
-            _FETCH,
+            fetch_again(files),
         )
 
 
@@ -223,7 +228,7 @@ def _promised_shards(here: Sequence[str]) -> set[str]:
 
 
 def _broken(files: ModelFiles, name: str, reason: str) -> Fault:
-    return Fault(f"{files.name}/{name} is broken.", sentence(reason), _FETCH)
+    return Fault(f"{files.name}/{name} is broken.", sentence(reason), fetch_again(files))
 
 
 def _no_weights(files: ModelFiles, pickles: Sequence[str]) -> Fault:
@@ -238,6 +243,3 @@ def _no_weights(files: ModelFiles, pickles: Sequence[str]) -> Fault:
         why,
         f"ls -l {files.name}" if files.is_local else "serve a model with .safetensors files",
     )
-
-
-_FETCH = "hf download REPOSITORY --local-dir FOLDER, once more"

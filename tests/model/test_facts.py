@@ -40,7 +40,12 @@ def modules(folder: Path, *kinds: str) -> None:
     names = ["Transformer", "Pooling", *kinds]
     paths = ["", *(f"{number}_{kind}" for number, kind in enumerate(names[1:], 1))]
     entries = [
-        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.x.{kind}"}
+        {
+            "idx": number,
+            "name": str(number),
+            "path": path,
+            "type": f"sentence_transformers.x.{kind}",
+        }
         for number, (kind, path) in enumerate(zip(names, paths, strict=True))
     ]
     (folder / "modules.json").write_text(json.dumps(entries))

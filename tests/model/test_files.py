@@ -90,7 +90,7 @@ def test_an_absent_file_is_said_to_be_absent(tmp_path: Path) -> None:
         (b"[" * 200_000, "it is nested too deeply"),
         (b'{"a":' * 200_000, "it is nested too deeply"),
         (b'{"a": ' + b"9" * 5000 + b"}", "it is no JSON"),
-        (b" " * (CONFIG_LIMIT + 1), "no more than 4 MiB are read"),
+        (b" " * (CONFIG_LIMIT + 1), "no more than 1 MiB are read"),
     ],
     ids=["cut", "no text", "list", "deep lists", "deep objects", "huge number", "huge file"],
 )
