@@ -110,7 +110,10 @@ def _model(facts: ModelFacts) -> Iterator[Line]:
     config = facts.config
     yield "architecture", ", ".join(facts.architectures) or "not named"
     layers, hidden = _number(config.layers), _number(config.hidden_size)
-    yield "shape", f"{layers} layers, {hidden} wide, feed-forward {_number(config.intermediate_size)}"
+    yield (
+        "shape",
+        f"{layers} layers, {hidden} wide, feed-forward {_number(config.intermediate_size)}",
+    )
     heads, kv_heads = _number(config.attention_heads), _number(config.kv_heads)
     of_keys = "" if heads == kv_heads else f", {kv_heads} of keys and values"
     yield "attention", f"{heads} heads{of_keys}, each {_number(config.head_dim)} wide"
@@ -220,12 +223,13 @@ def _faults(found: Inspection, colour: bool) -> Iterator[str]:
         yield "Nothing is wrong with it."
         return
     for fault in sorted(found.faults, key=lambda fault: fault.severity is Severity.WARNING):
-        yield from _fault(fault, colour)
+        yield from _fault(fault, found.facts.name, colour)
 
 
-def _fault(fault: Fault, colour: bool) -> Iterator[str]:
+def _fault(fault: Fault, name: str, colour: bool) -> Iterator[str]:
     label = f"{fault.severity.value}:"
-    first, *more = _wrapped(f"{label} {fault.what}", "", " " * 9)
+    what = fault.what.removeprefix(f"{name}/")  # which stands above it all
+    first, *more = _wrapped(f"{label} {what}", "", " " * 9)
     styled = click.style(label, fg=_COLOURS[fault.severity], bold=True) if colour else label
     yield styled + first.removeprefix(label)
     yield from more
