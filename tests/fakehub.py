@@ -30,9 +30,11 @@ class FakeHub:
         url: Its address.
         sent: Bytes that it has sent of each file.
         gives_ranges: Whether it answers with parts of files where it is asked for them.
+        commit: What it says the commit is.
     """
 
     gives_ranges = True
+    commit = load_profile("06b-cpu").model.revision or ""
 
     def __init__(self, folder: Path) -> None:
         self.sent: Counter[str] = Counter()
@@ -76,7 +78,7 @@ def _handler(folder: Path, hub: FakeHub) -> type[http.server.BaseHTTPRequestHand
                 siblings = [
                     {"rfilename": name, "size": file.stat().st_size} for name, file in files.items()
                 ]
-                info = {"id": QWEN, "sha": commit, "siblings": siblings, "private": False}
+                info = {"id": QWEN, "sha": hub.commit, "siblings": siblings, "private": False}
                 self._send(200, json.dumps(info).encode(), with_body, "application/json")
                 return
             if path == f"api/models/{QWEN}/tree/{commit}":

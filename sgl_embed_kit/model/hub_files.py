@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ HEAD_BYTES = 128 * 1024
 TIME_LIMIT = 10.0
 """Seconds that the hub may take to answer, and between two parts of an answer."""
 PARTIAL_CONTENT = 206
+COMMIT = re.compile(r"[0-9a-f]{40,64}")
 
 
 class HubFiles:
@@ -119,7 +121,7 @@ class HubFiles:
             skipped = 0 if response.status_code == PARTIAL_CONTENT else start
             if skipped > HEAD_BYTES:
                 raise UnreadableError(f"{self._hub.url} gives no parts of files")
-            for part in response.iter_bytes():
+            for part in response.iter_raw():
                 content += part
                 if len(content) >= skipped + count:
                     break
@@ -175,11 +177,14 @@ def _listed(repo: str, revision: str | None, hub: Hub) -> HubFiles:
         info = HfApi(endpoint=hub.url).model_info(
             repo, revision=revision, timeout=TIME_LIMIT, files_metadata=True
         )
+    commit = str(info.sha)
+    if not COMMIT.fullmatch(commit):  # it becomes the name of a folder
+        raise KitError(f"{hub.url} gives {repo} no commit.", why=f"It calls it {commit!r}.")
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    content = json.dumps({"commit": info.sha, "sizes": sizes}).encode()
-    for known_as in {revision or "main", str(info.sha)}:
+    content = json.dumps({"commit": commit, "sizes": sizes}).encode()
+    for known_as in {revision or "main", commit}:
         _keep(_cache_of(repo) / f"{quote(known_as, safe='')}.json", content)
-    return HubFiles(repo, str(info.sha), sizes, hub)
+    return HubFiles(repo, commit, sizes, hub)
 
 
 def _kept_list(repo: str, revision: str | None) -> tuple[str, dict[str, int]] | None:

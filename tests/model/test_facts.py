@@ -13,6 +13,9 @@ from sgl_embed_kit.guard.declared import Pooling
 from sgl_embed_kit.model.facts import ModelFacts, read_facts
 from sgl_embed_kit.model.faults import Fault, Severity
 from sgl_embed_kit.model.files import LocalFiles
+from sgl_embed_kit.model.inspection import inspect_source
+from sgl_embed_kit.model.source import locate
+from tests.conftest import Launched
 from tests.model.builders import change_json, qwen_8b, small_model
 
 
@@ -265,3 +268,19 @@ def test_unreadable_prompts_are_none(model: Path, prompts: str) -> None:
     (model / "config_sentence_transformers.json").write_text(prompts)
     assert facts(model).prompts.texts == {}
     assert facts(model).errors == ()
+
+
+@pytest.mark.server
+def test_the_real_minilm_is_known_through_and_through(minilm: Launched) -> None:
+    assert minilm.model == "all-minilm-l6-v2"
+    found = inspect_source(locate("demo:all-minilm-l6-v2"))
+    assert found.faults == ()
+    assert found.facts.architectures == ("BertModel",)
+    assert found.facts.weights.parameters == {"float32": 22713216, "int64": 512}
+    assert found.facts.pooling_with_guard is Pooling.MEAN
+    assert found.facts.served is not None
+    assert found.facts.served.pooling is Pooling.CLS
+    assert found.facts.longest_text == 256
+    assert found.tokenizer is not None
+    assert (found.tokenizer.kind, found.tokenizer.last) == ("WordPiece", "[SEP]")
+    assert found.fingerprint == "5ab94310ebaa3852"

@@ -116,6 +116,14 @@ def test_a_mirror_that_gives_no_parts_of_files_still_gives_headers(
     assert "gives no parts of files" in found["faults"][0]["why"]
 
 
+def test_a_commit_that_is_none_names_no_folder(tmp_path: Path, hub: FakeHub) -> None:
+    hub.commit = "../../outside"
+    done = show(tmp_path, hub.url)
+    assert done.returncode == 1
+    assert "It calls it '../../outside'." in done.stderr
+    assert not list(tmp_path.rglob("outside*"))
+
+
 def test_modelscope_is_not_asked_and_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SGLANG_USE_MODELSCOPE", "1")
     with pytest.raises(KitError) as caught:

@@ -108,9 +108,11 @@ def test_an_id_far_behind_the_others_is_found(model: Path) -> None:
 def test_truncation_and_padding_of_the_file_do_not_matter(model: Path) -> None:
     change(
         model,
+        normalizer=None,
         truncation={"max_length": 2, "stride": 0, "strategy": "LongestFirst", "direction": "Right"},
     )
     assert read(model).last == "<|endoftext|>"
+    assert not read(model).joins_forms  # which the first token alone does not show
 
 
 @pytest.mark.parametrize(
