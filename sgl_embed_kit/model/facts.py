@@ -100,7 +100,7 @@ class ModelFacts:
     """What is known of a model from its files.
 
     Attributes:
-        name: The folder, or the repository with its commit.
+        name: The folder, or the repository.
         architectures: `architectures` of config.json.
         served: How SGLang serves them; None where nothing is known of them.
         config: The shape that config.json gives.

@@ -31,7 +31,7 @@ class ModelFiles(Protocol):
     """The files of one model.
 
     Attributes:
-        name: What they are called for people: a path, or a repository and its commit.
+        name: What they are called for people: the path of the folder, or the repository.
         sizes: Bytes of each regular file by its path inside the model, with slashes;
             two levels deep, which is as deep as SGLang looks.
         odd: Why what has a name is no regular file, by that name.
