@@ -1,5 +1,7 @@
 """A model hub on this machine: the part of Hugging Face's interface that downloads use.
 
+It answers range requests, as the real one does, and counts what it sends.
+
 It has one repository, Qwen/Qwen3-Embedding-0.6B, whose content is a random model of the
 real one's width. It takes the place of what no test can rely on: the hub itself.
 """
@@ -9,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
+import re
 import threading
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,14 +24,25 @@ from sgl_embed_kit.profile import load_profile
 
 
 class FakeHub:
-    """Serves the repository while the block runs; `url` goes into HF_ENDPOINT."""
+    """Serves the repository while the block runs; `url` goes into HF_ENDPOINT.
+
+    Attributes:
+        url: Its address.
+        sent: Bytes that it has sent of each file.
+        gives_ranges: Whether it answers with parts of files where it is asked for them.
+        commit: What it says the commit is.
+    """
+
+    gives_ranges = True
+    commit = load_profile("06b-cpu").model.revision or ""
 
     def __init__(self, folder: Path) -> None:
+        self.sent: Counter[str] = Counter()
         make_tiny_model(folder, TinyModel(hidden_size=1024, layers=1))
         config = json.loads((folder / "config.json").read_text())
         config["max_position_embeddings"] = 32768
         (folder / "config.json").write_text(json.dumps(config))
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(folder))
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(folder, self))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
@@ -44,7 +59,7 @@ class FakeHub:
         self._server.server_close()
 
 
-def _handler(folder: Path) -> type[http.server.BaseHTTPRequestHandler]:
+def _handler(folder: Path, hub: FakeHub) -> type[http.server.BaseHTTPRequestHandler]:
     commit = load_profile("06b-cpu").model.revision or ""
     files = {str(f.relative_to(folder)): f for f in folder.rglob("*") if f.is_file()}
 
@@ -60,8 +75,10 @@ def _handler(folder: Path) -> type[http.server.BaseHTTPRequestHandler]:
         def _answer(self, with_body: bool) -> None:
             path = self.path.split("?")[0].strip("/")
             if path in {f"api/models/{QWEN}", f"api/models/{QWEN}/revision/{commit}"}:
-                siblings = [{"rfilename": name} for name in files]
-                info = {"id": QWEN, "sha": commit, "siblings": siblings, "private": False}
+                siblings = [
+                    {"rfilename": name, "size": file.stat().st_size} for name, file in files.items()
+                ]
+                info = {"id": QWEN, "sha": hub.commit, "siblings": siblings, "private": False}
                 self._send(200, json.dumps(info).encode(), with_body, "application/json")
                 return
             if path == f"api/models/{QWEN}/tree/{commit}":
@@ -74,9 +91,17 @@ def _handler(folder: Path) -> type[http.server.BaseHTTPRequestHandler]:
             for revision in (commit, "main"):
                 name = path.removeprefix(f"{QWEN}/resolve/{revision}/")
                 if name in files:
-                    self._send(200, files[name].read_bytes(), with_body, "text/plain")
+                    status, body = self._part(files[name].read_bytes())
+                    hub.sent[name] += len(body) if with_body else 0
+                    self._send(status, body, with_body, "text/plain")
                     return
             self._send(404, b"{}", with_body, "application/json", "EntryNotFound")
+
+        def _part(self, content: bytes) -> tuple[int, bytes]:
+            wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+            if wanted is None or not hub.gives_ranges:
+                return 200, content
+            return 206, content[int(wanted[1]) : int(wanted[2]) + 1]
 
         def _send(
             self, status: int, body: bytes, with_body: bool, kind: str, error: str = ""

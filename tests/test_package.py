@@ -29,6 +29,7 @@ def test_the_wheel_carries_profiles_data_and_the_cpu_engine(wheel: Path) -> None
     expected = {f"sgl_embed_kit/profile/bundled/{p.name}" for p in ROOT.glob("profiles/*.yaml")}
     expected |= {
         "sgl_embed_kit/py.typed",
+        "sgl_embed_kit/model/architectures.yaml",
         "sgl_embed_kit/model/demo_files.json",
         "sgl_embed_kit/model/tiny_corpus.txt",
         "sgl_embed_kit/sglang/start_phases.yaml",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from sgl_embed_kit.cli.colour import wants_colour
 from sgl_embed_kit.doctor import Report, Subject, run_checks
 from sgl_embed_kit.doctor.engine import Check
 from sgl_embed_kit.doctor.report import as_text
@@ -137,8 +137,3 @@ def preflight(subject: Subject, checks: Sequence[Check]) -> bool:
 def show_report(report: Report, stream: TextIO) -> None:
     """Show the results of checks on stdout or stderr."""
     click.echo(as_text(report, colour=wants_colour(stream)), file=stream)
-
-
-def wants_colour(stream: TextIO) -> bool:
-    """Say whether a stream is a terminal whose user did not set NO_COLOR."""
-    return stream.isatty() and not os.environ.get("NO_COLOR")

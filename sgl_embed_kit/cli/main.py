@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from sgl_embed_kit import __version__
+from sgl_embed_kit.cli.colour import wants_colour
 from sgl_embed_kit.errors import ExitCode, KitError
 
 COMMANDS = {
@@ -87,8 +88,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _show(error: KitError) -> None:
-    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    head = click.style("error:", fg="red", bold=True) if colour else "error:"
+    head = click.style("error:", fg="red", bold=True) if wants_colour(sys.stderr) else "error:"
     click.echo(f"{head} {error.what}", err=True)
     for number, line in enumerate(error.why.splitlines()):
         click.echo(_wrapped(line, "        " if number else "  why:  "), err=True)

@@ -13,10 +13,9 @@ from sgl_embed_kit.doctor.engine import Check, Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.folders import cache_folder
-from sgl_embed_kit.guard.declared import Pooling
 from sgl_embed_kit.machine import Gpu, PortUse
 from sgl_embed_kit.machine.gpus import least_memory
-from sgl_embed_kit.model.folder import ModelFolder
+from sgl_embed_kit.model.facts import ModelFacts
 from sgl_embed_kit.model.source import Kind
 from sgl_embed_kit.plan.device import cpu, gpu_here
 from sgl_embed_kit.plan.memory import THREE_PROCESSES
@@ -252,20 +251,18 @@ def _model(subject: Subject) -> Finding:
     )
 
 
-def _wrong_pooling(subject: Subject, folder: ModelFolder) -> Finding | None:
-    """Return an error where the vectors would not be pooled as the model declares."""
-    served = Pooling.CLS if folder.is_encoder else Pooling.LAST
-    if folder.pooling in {None, served}:
+def _wrong_pooling(subject: Subject, folder: ModelFacts) -> Finding | None:
+    """Return an error where only the guard, which is off, would pool as declared."""
+    served = folder.served.pooling if folder.served else None
+    if subject.profile.guard.enabled or None in (folder.pooling, served):
         return None
-    if folder.is_encoder and subject.profile.guard.enabled:
-        return None  # the guard applies what is declared
+    if folder.pooling is served:
+        return None
     return Finding(
         Status.ERROR,
         f"the model declares {folder.pooling} pooling, SGLang would pool by {served}",
         f"{folder.pooling} pooling, or the vectors are wrong",
-        "set guard.enabled: true in the profile"
-        if folder.is_encoder
-        else "serve a model that pools by its last token",
+        "set guard.enabled: true in the profile",
     )
 
 

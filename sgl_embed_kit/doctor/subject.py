@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,9 +12,10 @@ from sgl_embed_kit.cpu_engine import OVERLAY
 from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.machine import Machine
 from sgl_embed_kit.model.bounds import Bounds, bounds_or_none, of_folder
-from sgl_embed_kit.model.folder import ModelFolder, read_folder
+from sgl_embed_kit.model.facts import ModelFacts
+from sgl_embed_kit.model.folder import read_folder
 from sgl_embed_kit.model.known import known_model
-from sgl_embed_kit.model.shape import ModelShape, shape_of_config
+from sgl_embed_kit.model.shape import ModelShape
 from sgl_embed_kit.model.source import Kind, Source, locate
 from sgl_embed_kit.plan.limits import settled_limits
 from sgl_embed_kit.plan.plan import Demand, demand_of
@@ -110,11 +110,10 @@ class Subject:
         """The model's shape; None where it is not known, or its folder has a fault."""
         try:
             folder = self.model_folder()
-            if folder is not None:
-                config = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
-                return shape_of_config(config, folder.weight_bytes)
-        except (KitError, OSError, ValueError):
+        except KitError:
             return None
+        if folder is not None:
+            return folder.shape
         if self.source.kind is Kind.REPO:
             known = known_model(self.source.model_path)
             return known.shape if known else None
@@ -131,7 +130,7 @@ class Subject:
         """Return a profile with the limits in place that it leaves open."""
         return profile.model_copy(update={"limits": settled_limits(profile.limits, self.bounds)})
 
-    def model_folder(self) -> ModelFolder | None:
+    def model_folder(self) -> ModelFacts | None:
         """Read the model's folder; None where its files are not here yet.
 
         Raises:

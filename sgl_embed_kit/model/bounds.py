@@ -6,14 +6,11 @@ from dataclasses import dataclass
 
 from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.model import tiny
-from sgl_embed_kit.model.folder import ModelFolder, read_folder
+from sgl_embed_kit.model.facts import ModelFacts
+from sgl_embed_kit.model.folder import read_folder
 from sgl_embed_kit.model.known import known_model
 from sgl_embed_kit.model.shape import ModelShape
 from sgl_embed_kit.model.source import Kind, Source
-
-WHOLE_STATE = frozenset({"Qwen3ForCausalLM", "Qwen3Model", "BertModel", "XLMRobertaModel"})
-"""Architectures whose vector is a whole hidden state, by SGLang's Pooler
-(srt/models/qwen3.py, bert.py, roberta.py in 0.5.23)."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +61,14 @@ def bounds_or_none(source: Source) -> Bounds | None:
         return None
 
 
-def of_folder(folder: ModelFolder) -> Bounds:
+def of_folder(folder: ModelFacts) -> Bounds:
     """Return the bounds that a model's files declare."""
     return Bounds(
-        positions=folder.positions,
+        positions=folder.usable_positions,
         longest_text=folder.longest_text,
-        hidden_size=folder.hidden_size,
-        is_whole_state=not WHOLE_STATE.isdisjoint(folder.architectures),
-        attention_heads=folder.attention_heads,
+        hidden_size=folder.config.hidden_size,
+        is_whole_state=folder.full_dimensions is not None,
+        attention_heads=folder.config.attention_heads,
         is_encoder=folder.is_encoder,
     )
 

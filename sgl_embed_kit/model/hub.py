@@ -33,10 +33,17 @@ class Hub:
 
 @dataclass(frozen=True)
 class Reach:
-    """Whether the hub answered for a repository; `why_not` is empty where it did."""
+    """Whether the hub answered for a repository.
+
+    Attributes:
+        hub: The hub that was asked.
+        why_not: Why it is of no use; empty where it is.
+        answered: Whether it answered at all, be it with a refusal.
+    """
 
     hub: Hub
     why_not: str = ""
+    answered: bool = False
 
     @property
     def ok(self) -> bool:
@@ -69,7 +76,7 @@ def check_reach(repo: str, hub: Hub, time_limit: float = TIME_LIMIT) -> Reach:
         return Reach(hub, "HF_HUB_OFFLINE is set")
     import httpx
 
-    outcome: list[str] = []
+    outcome: list[Reach] = []
 
     def ask() -> None:
         try:
@@ -78,17 +85,18 @@ def check_reach(repo: str, hub: Hub, time_limit: float = TIME_LIMIT) -> Reach:
             )
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
-            outcome.append(f"{hub.url} cannot be reached ({reason})")
+            outcome.append(Reach(hub, f"{hub.url} cannot be reached ({reason})"))
         else:
-            bad = response.status_code >= 400  # noqa: PLR2004
-            outcome.append(f"{hub.url} answered {response.status_code} for {repo}" if bad else "")
+            status = response.status_code
+            refusal = f"{hub.url} answered {status} for {repo}" if status >= 400 else ""  # noqa: PLR2004
+            outcome.append(Reach(hub, refusal, answered=True))
 
     thread = threading.Thread(target=ask, daemon=True, name="hub-check")
     thread.start()
     thread.join(time_limit)
     if not outcome:
         return Reach(hub, f"{hub.url} did not answer within {time_limit:g} s")
-    return Reach(hub, outcome[0])
+    return outcome[0]
 
 
 def _page(repo: str, hub: Hub) -> str:

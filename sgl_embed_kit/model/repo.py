@@ -6,10 +6,13 @@ progress shows.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sgl_embed_kit.errors import KitError
-from sgl_embed_kit.model.hub import configured_hub
+from sgl_embed_kit.model.files import UnreadableError
+from sgl_embed_kit.model.hub import Hub, configured_hub
 
 WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 """Files that SGLang and the guard read; pickles, ONNX and GGUF files stay there."""
@@ -28,15 +31,29 @@ def fetch_repo(repo: str, revision: str | None) -> Path | None:
         return None
     try:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import (
-            GatedRepoError,
-            RepositoryNotFoundError,
-            RevisionNotFoundError,
-        )
     except ImportError:
         return None  # no server here; the doctor says so
-    try:
+    with hub_errors(repo, revision, hub):
         return Path(snapshot_download(repo, revision=revision, allow_patterns=list(WANTED)))
+
+
+@contextmanager
+def hub_errors(repo: str, revision: str | None, hub: Hub) -> Iterator[None]:
+    """Turn what huggingface_hub raises into sentences.
+
+    Raises:
+        KitError: the hub cannot be reached, or has no such repository or revision.
+    """
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        yield
+    except (KitError, UnreadableError):
+        raise
     except GatedRepoError as error:
         raise KitError(
             f"{repo} is gated.",

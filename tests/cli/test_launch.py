@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sgl_embed_kit.model.folder import LFS_POINTER
+from sgl_embed_kit.model.safetensors import LFS_POINTER
 from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
 from sgl_embed_kit.profile.loading import bundled_profiles
 from tests.conftest import ROOT, run

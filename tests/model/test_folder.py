@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from sgl_embed_kit.errors import KitError
-from sgl_embed_kit.model.folder import LFS_POINTER, read_folder
+from sgl_embed_kit.model.folder import read_folder
+from sgl_embed_kit.model.safetensors import LFS_POINTER
 from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
 
 
@@ -33,7 +34,8 @@ def test_a_healthy_folder_says_what_it_is(model: Path) -> None:
     found = read_folder(model)
     assert found.architectures == ("Qwen3ForCausalLM",)
     assert found.positions == 4096
-    assert found.weight_bytes == (model / "model.safetensors").stat().st_size
+    (weights,) = found.weights.files
+    assert found.weight_bytes == weights.size - 8 - weights.header_bytes
     assert found.longest_text is None
 
 

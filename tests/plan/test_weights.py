@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sgl_embed_kit.model.folder import read_folder
 from sgl_embed_kit.model.known import known_models
-from sgl_embed_kit.model.shape import ModelShape, shape_of_config
+from sgl_embed_kit.model.shape import ModelShape
 from sgl_embed_kit.model.source import locate
 from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
 from sgl_embed_kit.plan.shapes import MINILM, TINY, tiny_shape
@@ -57,12 +58,7 @@ def test_another_architecture_is_estimated_and_says_so() -> None:
 
 
 def test_the_tiny_models_shape_is_known_before_it_is_made(tiny_folder: Path) -> None:
-    config = json.loads((tiny_folder / "config.json").read_text())
-    size = (tiny_folder / "model.safetensors").stat().st_size
-    made = shape_of_config(config, size)
-    assert made is not None
-    assert replace(made, parameters=0) == replace(TINY, parameters=0)
-    assert made.parameters == pytest.approx(TINY.parameters, rel=0.01)  # a header
+    assert read_folder(tiny_folder).shape == TINY
 
 
 @pytest.mark.server
@@ -70,11 +66,10 @@ def test_the_demo_models_shape_is_known_before_it_is_fetched(minilm: Launched) -
     assert minilm.model == "all-minilm-l6-v2"
     folder = locate("demo:all-minilm-l6-v2").folder
     assert folder is not None
-    config = json.loads((folder / "config.json").read_text())
-    made = shape_of_config(config, (folder / "model.safetensors").stat().st_size)
+    made = read_folder(folder).shape
     assert made is not None
-    assert replace(made, parameters=0) == replace(MINILM, parameters=0)
-    assert made.parameters == pytest.approx(MINILM.parameters, rel=0.01)
+    assert replace(made, parameters=MINILM.parameters) == MINILM
+    assert made.parameters == pytest.approx(MINILM.parameters, rel=0.001)  # position_ids
 
 
 BUILD = """
@@ -178,8 +173,7 @@ def test_a_bert_weighs_what_sglangs_own_class_allocates(
         "layer_norm_eps": 1e-12,
     }
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    shape = shape_of_config(config, 4 * MINILM.parameters)
-    assert shape is not None
+    shape = replace(MINILM, positions=positions)
     for dtype in ("auto", "float32"):
         for tensor in (1, 2, 3):
             found = built_bytes(builder, tmp_path, "BertModel", dtype, tensor)
@@ -191,8 +185,7 @@ def test_a_made_models_weights_are_what_sglangs_own_class_allocates(
     builder: Sglang, tmp_path: Path
 ) -> None:
     make_tiny_model(tmp_path / "m", TinyModel(hidden_size=192, layers=3))
-    config = json.loads((tmp_path / "m" / "config.json").read_text())
-    shape = shape_of_config(config, (tmp_path / "m" / "model.safetensors").stat().st_size)
+    shape = read_folder(tmp_path / "m").shape
     assert shape is not None
     found = built_bytes(builder, tmp_path / "m", "Qwen3ForCausalLM", "auto", 1)
     assert weight_bytes(shape, "auto") == found

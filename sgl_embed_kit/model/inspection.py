@@ -1,0 +1,132 @@
+"""A model looked at as closely as can be without serving it: facts, tokenizer, fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sgl_embed_kit.errors import KitError
+from sgl_embed_kit.guard.declared import Pooling
+from sgl_embed_kit.model import demo
+from sgl_embed_kit.model.facts import ModelFacts, read_facts
+from sgl_embed_kit.model.faults import Fault, Severity, warning
+from sgl_embed_kit.model.files import ModelFiles, UnreadableError
+from sgl_embed_kit.model.fingerprint import Ingredients, dtype_class, fingerprint, weights_digest
+from sgl_embed_kit.model.folder import local_files
+from sgl_embed_kit.model.hub_files import open_repo
+from sgl_embed_kit.model.safetensors import BrokenError, samples
+from sgl_embed_kit.model.source import Kind, Source
+from sgl_embed_kit.model.tokenizer import TOKENIZER_FILE, TokenizerFacts, read_tokenizer
+from sgl_embed_kit.model.weights import sentence
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """All that can be said of a model.
+
+    Attributes:
+        facts: What its files say.
+        tokenizer: What its tokenizer does; None where there is none that works.
+        ingredients: What its vectors' fingerprint is made of: full vectors of texts without
+            a prompt, made with `dtype: auto` and the guard. None where that is not known.
+        revision: The commit of a repository, or None.
+        faults: All that is wrong.
+    """
+
+    facts: ModelFacts
+    tokenizer: TokenizerFacts | None
+    ingredients: Ingredients | None
+    revision: str | None
+    faults: tuple[Fault, ...]
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The vectors' fingerprint, or None."""
+        return fingerprint(self.ingredients) if self.ingredients else None
+
+    @property
+    def can_be_served(self) -> bool:
+        """Whether nothing keeps the model from being served right."""
+        return all(fault.severity is not Severity.ERROR for fault in self.faults)
+
+
+def inspect_source(source: Source, revision: str | None = None) -> Inspection:
+    """Look at the model that a path or a repository's name leads to.
+
+    Raises:
+        KitError: there is nothing to look at.
+    """
+    if source.kind is Kind.REPO:
+        files, commit = open_repo(source.model_path, revision)
+        return inspect_files(files, commit)
+    assert source.folder is not None
+    if source.is_missing:
+        raise KitError(
+            "This model has not been made yet.",
+            why=f"It will be in {source.folder}, once it is served for the first time.",
+            cure="sgl-embed quickstart --once --model "
+            + ("tiny:" if source.kind is Kind.TINY else f"demo:{demo.NAME}"),
+        )
+    return inspect_files(local_files(source.folder))
+
+
+def inspect_files(files: ModelFiles, revision: str | None = None) -> Inspection:
+    """Look at a model's files; what is wrong with them is part of the result."""
+    facts = read_facts(files)
+    faults = list(facts.faults)
+    tokenizer = None
+    if TOKENIZER_FILE in files.sizes and not any(TOKENIZER_FILE in f.what for f in facts.errors):
+        try:
+            tokenizer = read_tokenizer(files)
+        except UnreadableError as error:
+            what = f"{files.name}/{TOKENIZER_FILE} cannot be used."
+            faults.append(Fault(what, sentence(str(error))))
+        else:
+            faults += _tokenizer_faults(facts, tokenizer)
+    ingredients = None
+    try:
+        ingredients = _ingredients(files, facts, tokenizer)
+    except BrokenError as error:
+        faults.append(warning(f"{files.name} gets no fingerprint.", sentence(str(error))))
+    return Inspection(facts, tokenizer, ingredients, revision, tuple(faults))
+
+
+def _tokenizer_faults(facts: ModelFacts, tokenizer: TokenizerFacts) -> Iterator[Fault]:
+    rows = facts.config.vocabulary
+    if rows is not None and tokenizer.highest_id >= rows:
+        yield Fault(
+            f"The tokenizer gives ids up to {tokenizer.highest_id}, the model knows {rows}.",
+            "SGLang does not check ids: a text with such a token ends the server.",
+            f"serve the model with its own {TOKENIZER_FILE}",
+        )
+    if facts.known and tokenizer.last != facts.known.card.ends_in:
+        yield Fault(
+            f"A text does not end in {facts.known.card.ends_in}.",
+            f"{facts.like}, whose shape this is, takes that token's vector as the text's; the "
+            "tokenizers of its first days did not add it.",
+            f"hf download {facts.like} tokenizer.json --local-dir {facts.name}",
+        )
+    elif facts.pooling_with_guard is Pooling.LAST and not tokenizer.last:
+        yield warning(
+            "A text does not end in a special token.",
+            "The last token's vector is the text's, and SGLang adds none by itself: it is "
+            "that of whatever the text ends with.",
+        )
+
+
+def _ingredients(
+    files: ModelFiles, facts: ModelFacts, tokenizer: TokenizerFacts | None
+) -> Ingredients | None:
+    pooling, dimensions = facts.pooling_with_guard, facts.full_dimensions
+    if facts.errors or tokenizer is None or pooling is None or dimensions is None:
+        return None
+    assert facts.served is not None
+    return Ingredients(
+        weights=weights_digest([(file, samples(files, file)) for file in facts.weights.files]),
+        tokenizer=tokenizer.sha256,
+        pooling=pooling.value,
+        normalised=facts.served.normalised,
+        prompt="",
+        dimensions=dimensions,
+        dtype_class=dtype_class(facts.auto_dtype),
+    )
