@@ -26,7 +26,7 @@ test:
 
 test-fast:
 	@$(PYTHON) tools/bootstrap.py dev
-	@$(BIN)/pytest -m "not server and not gpu and not cluster and not long" $(ARGS)
+	@$(BIN)/pytest -n auto -m "not server and not gpu and not cluster and not long" $(ARGS)
 
 lint:
 	@$(PYTHON) tools/bootstrap.py dev

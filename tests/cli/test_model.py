@@ -68,4 +68,4 @@ def test_the_folder_around_a_model_proposes_the_inner_one(tmp_path: Path) -> Non
     done = run("model", "show", str(tmp_path / "outer"))
     assert done.returncode == 1
     assert f"--model {tmp_path / 'outer' / 'inner'}" in done.stdout
-    assert done.stdout.count("error: ") == 1
+    assert done.stdout.count("error:") == 1

@@ -50,6 +50,7 @@ def test_modules_of_the_real_package_are_absent_not_faked() -> None:
     assert done.stderr.splitlines()[-1].startswith("ModuleNotFoundError")
 
 
+@pytest.mark.server
 @pytest.mark.skipif(find_installed() is None, reason="torch is not installed; run: make test")
 def test_torch_ops_are_missing_with_the_same_sentence() -> None:
     done = _python(

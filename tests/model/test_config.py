@@ -65,6 +65,7 @@ def derivation() -> Iterator[Sglang]:
         yield process
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     "changes",
     [
