@@ -7,6 +7,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from sgl_embed_kit.model.files import MIB, ModelFiles, UnreadableError, too_large
 
 if TYPE_CHECKING:
@@ -28,6 +30,13 @@ SLOW_FILES = (
 TRIED = "An apple is a fruit."
 COMPOSED = "Crème brûlée 가각"
 """Text whose letters have a composed and a decomposed form."""
+
+
+class _Added(msgspec.Struct):
+    """A token that a tokenizer has besides its model's."""
+
+    id: int
+    content: str
 
 
 @dataclass(frozen=True)
@@ -74,11 +83,14 @@ def read_tokenizer(files: ModelFiles) -> TokenizerFacts:
     from tokenizers import Tokenizer  # late: a dry run needs none
 
     try:
-        tokenizer = Tokenizer.from_buffer(content)
+        declared = _declared(content)
+        tokenizer = Tokenizer.from_buffer(declared.to_try)
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tried = tokenizer.encode(TRIED)
-    except Exception as error:  # the library raises nothing more precise
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library raises nothing more precise, and panics
         raise UnreadableError(f"it is no tokenizer: {str(error)[:200]}") from error
     added = [bool(mask) for mask in tried.special_tokens_mask]
     ends = bool(added) and added[-1]
@@ -88,20 +100,65 @@ def read_tokenizer(files: ModelFiles) -> TokenizerFacts:
         kind=type(tokenizer.model).__name__,
         normalisers=_normalisers(tokenizer),
         joins_forms=_ids(tokenizer, "NFC") == _ids(tokenizer, "NFD"),
-        vocabulary=tokenizer.get_vocab_size(with_added_tokens=True),
-        highest_id=_highest_id(tokenizer),
+        vocabulary=len(declared.ids),
+        highest_id=max(declared.ids.values(), default=-1),
         first=tried.tokens[0] if added and added[0] else "",
         last=tried.tokens[-1] if ends else "",
         last_id=tried.ids[-1] if ends else None,
     )
 
 
-def _highest_id(tokenizer: Tokenizer) -> int:
-    """Return the highest id; as a rule there are no gaps, and no need for a table of all."""
-    size = tokenizer.get_vocab_size(with_added_tokens=True)
-    if all(tokenizer.id_to_token(number) is not None for number in range(size)):
-        return size - 1
-    return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+@dataclass(frozen=True)
+class _Declared:
+    """A tokenizer's file: the ids of all tokens, and what to load of it for a trial."""
+
+    ids: dict[str, int]
+    to_try: bytes
+
+
+def _declared(content: bytes) -> _Declared:
+    """Read a tokenizer.json, and make of a BPE one that loads fast.
+
+    Of 150 000 tokens with as many merges the library makes tables of 120 MB, which only say
+    how a word is cut. What comes before and after the text does not depend on that: without
+    merges a text becomes its single characters, through the same normaliser and processor.
+
+    Raises:
+        ValueError: it is not a tokenizer's file; a merge is not of two tokens that make one.
+    """
+    file = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+    added = msgspec.json.decode(file.get("added_tokens", b"[]"), type=list[_Added])
+    model = msgspec.json.decode(file["model"], type=dict[str, msgspec.Raw])
+    if "merges" not in model:  # WordPiece, Unigram and WordLevel load fast as they are
+        return _Declared(_all_ids(content, added), content)
+    vocabulary = msgspec.json.decode(model["vocab"], type=dict[str, int])
+    merges = msgspec.json.decode(model["merges"], type=list[str | tuple[str, str]])
+    prefix = msgspec.json.decode(model.get("continuing_subword_prefix", b'""'), type=str | None)
+    for merge in merges:
+        left, right = merge.split(" ") if isinstance(merge, str) else merge
+        joined = left + right[len(prefix or "") :]
+        known = left in vocabulary and right in vocabulary and joined in vocabulary
+        if not known or not right.startswith(prefix or ""):
+            raise ValueError(f"a merge names tokens that it does not have: {left} {right}"[:200])
+    kept = {token: number for token, number in vocabulary.items() if _is_atom(token)}
+    model |= {"vocab": msgspec.Raw(msgspec.json.encode(kept)), "merges": msgspec.Raw(b"[]")}
+    file["model"] = msgspec.Raw(msgspec.json.encode(model))
+    ids = vocabulary | {token.content: token.id for token in added}
+    return _Declared(ids, msgspec.json.encode(file))
+
+
+def _all_ids(content: bytes, added: list[_Added]) -> dict[str, int]:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_buffer(content)
+    return tokenizer.get_vocab(with_added_tokens=True) | {
+        token.content: token.id for token in added
+    }
+
+
+def _is_atom(token: str) -> bool:
+    """Say whether a token is a character, or a byte as `<0x0A>`, that no merge makes."""
+    return len(token) == 1 or (token.startswith("<0x") and token.endswith(">"))
 
 
 def _ids(tokenizer: Tokenizer, form: Any) -> list[int]:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
 
 from sgl_embed_kit.model.faults import Severity
 from sgl_embed_kit.model.files import LocalFiles, UnreadableError
 from sgl_embed_kit.model.folder import local_files
 from sgl_embed_kit.model.inspection import Inspection, inspect_files
-from sgl_embed_kit.model.tokenizer import TOKENIZER_LIMIT, TokenizerFacts, read_tokenizer
+from sgl_embed_kit.model.tokenizer import TOKENIZER_LIMIT, TRIED, TokenizerFacts, read_tokenizer
 from tests.model.builders import change_json, qwen_8b, small_model
 
 
@@ -129,4 +130,40 @@ def test_a_tokenizer_beyond_the_limit_is_not_loaded(model: Path) -> None:
     with (model / "tokenizer.json").open("r+b") as file:
         file.truncate(TOKENIZER_LIMIT + 1)
     with pytest.raises(UnreadableError, match="no more than 64 MiB are read"):
+        read(model)
+
+
+@pytest.mark.parametrize(
+    "merge", [["no", "such"], "no such", ["a"], "a b c", 7], ids=lambda merge: f"{merge}"
+)
+def test_a_merge_that_makes_no_token_is_an_error(model: Path, merge: object) -> None:
+    content = json.loads((model / "tokenizer.json").read_text())
+    content["model"]["merges"].append(merge)
+    (model / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(UnreadableError, match="it is no tokenizer"):
+        read(model)
+
+
+def test_what_is_tried_without_merges_is_what_the_whole_tokenizer_does(model: Path) -> None:
+    whole = Tokenizer.from_file(str(model / "tokenizer.json"))
+    found = read(model)
+    tried = whole.encode(TRIED)
+    assert (found.last, found.last_id) == (tried.tokens[-1], tried.ids[-1])
+    assert found.vocabulary == whole.get_vocab_size(with_added_tokens=True)
+    assert found.highest_id == max(whole.get_vocab(with_added_tokens=True).values())
+
+
+def test_inner_pieces_with_a_prefix_are_merged_without_it(model: Path) -> None:
+    content = json.loads((model / "tokenizer.json").read_text())
+    vocabulary = {"x": 0, "##q": 1, "xq": 2}
+    bpe = {"continuing_subword_prefix": "##", "vocab": vocabulary, "merges": [["x", "##q"]]}
+    change(model, model=content["model"] | bpe)
+    Tokenizer.from_file(str(model / "tokenizer.json"))  # the library takes it, too
+    assert read(model).kind == "BPE"
+
+
+def test_an_inner_piece_without_the_prefix_is_an_error_and_no_panic(model: Path) -> None:
+    content = json.loads((model / "tokenizer.json").read_text())
+    change(model, model=content["model"] | {"continuing_subword_prefix": "##"})
+    with pytest.raises(UnreadableError, match="it is no tokenizer"):
         read(model)
