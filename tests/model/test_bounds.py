@@ -9,20 +9,12 @@ import pytest
 from sgl_embed_kit.model.bounds import MINILM, Bounds, bounds_of, bounds_or_none, of_folder
 from sgl_embed_kit.model.folder import read_folder
 from sgl_embed_kit.model.source import locate
-from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
 from tests.conftest import Launched
 
 
-@pytest.fixture(scope="module")
-def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    make_tiny_model(folder, TinyModel())
-    return folder
-
-
-def with_config(healthy: Path, target: Path, **changes: object) -> Bounds:
+def with_config(tiny_folder: Path, target: Path, **changes: object) -> Bounds:
     """Return the bounds of a copy of a model whose config.json is changed."""
-    shutil.copytree(healthy, target)
+    shutil.copytree(tiny_folder, target)
     config = json.loads((target / "config.json").read_text()) | changes
     (target / "config.json").write_text(json.dumps(config))
     return of_folder(read_folder(target))
@@ -38,10 +30,10 @@ def test_of_another_repository_nothing_is_known() -> None:
 
 
 def test_the_tiny_model_is_known_before_it_is_made(
-    healthy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SGL_EMBED_CACHE", str(tmp_path))
-    assert bounds_of(locate("tiny:")) == of_folder(read_folder(healthy))
+    assert bounds_of(locate("tiny:")) == of_folder(read_folder(tiny_folder))
 
 
 @pytest.mark.server
@@ -55,8 +47,8 @@ def test_the_demo_model_is_known_before_it_is_fetched(
     assert bounds_of(locate("demo:all-minilm-l6-v2")) == MINILM == fetched
 
 
-def test_a_faulty_folder_has_no_bounds(healthy: Path, tmp_path: Path) -> None:
-    shutil.copytree(healthy, tmp_path / "m")
+def test_a_faulty_folder_has_no_bounds(tiny_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_folder, tmp_path / "m")
     (tmp_path / "m" / "model.safetensors").unlink()
     assert bounds_or_none(locate(str(tmp_path / "m"))) is None
 
@@ -83,13 +75,13 @@ def test_a_faulty_folder_has_no_bounds(healthy: Path, tmp_path: Path) -> None:
     ],
 )
 def test_the_context_is_the_one_that_sglang_derives(
-    healthy: Path, tmp_path: Path, changes: dict[str, object], positions: int | None
+    tiny_folder: Path, tmp_path: Path, changes: dict[str, object], positions: int | None
 ) -> None:
-    assert with_config(healthy, tmp_path / "m", **changes).positions == positions
+    assert with_config(tiny_folder, tmp_path / "m", **changes).positions == positions
 
 
 def test_of_an_unknown_architecture_the_vector_need_not_be_the_whole_state(
-    healthy: Path, tmp_path: Path
+    tiny_folder: Path, tmp_path: Path
 ) -> None:
-    found = with_config(healthy, tmp_path / "m", architectures=["Gemma3TextModel"])
+    found = with_config(tiny_folder, tmp_path / "m", architectures=["Gemma3TextModel"])
     assert not found.is_whole_state

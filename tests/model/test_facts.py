@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -16,17 +15,7 @@ from sgl_embed_kit.model.files import LocalFiles
 from sgl_embed_kit.model.inspection import inspect_source
 from sgl_embed_kit.model.source import locate
 from tests.conftest import Launched
-from tests.model.builders import change_json, qwen_8b, small_model
-
-
-@pytest.fixture(scope="module")
-def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_model(tmp_path_factory.mktemp("models") / "small")
-
-
-@pytest.fixture
-def model(healthy: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(healthy, tmp_path / "model")
+from tests.model.builders import change_json, qwen_8b
 
 
 def facts(folder: Path) -> ModelFacts:

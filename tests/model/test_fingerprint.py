@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -25,18 +24,6 @@ CHANGES: dict[str, object] = {
     "dimensions": 512,
     "dtype_class": "full",
 }
-
-
-@pytest.fixture(scope="module")
-def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "small"
-    make_tiny_model(folder, TinyModel(hidden_size=64, layers=1))
-    return folder
-
-
-@pytest.fixture
-def model(healthy: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(healthy, tmp_path / "model")
 
 
 def of(folder: Path) -> str:

@@ -1,7 +1,6 @@
 """Looking into model folders: each fault is found and named."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,19 +8,6 @@ import pytest
 from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.model.folder import read_folder
 from sgl_embed_kit.model.safetensors import LFS_POINTER
-from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
-
-
-@pytest.fixture(scope="module")
-def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    make_tiny_model(folder, TinyModel(hidden_size=64, layers=1))
-    return folder
-
-
-@pytest.fixture
-def model(healthy: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(healthy, tmp_path / "model")
 
 
 def fault(folder: Path) -> KitError:

@@ -23,7 +23,7 @@ from sgl_embed_kit.model.safetensors import HEADER_LIMIT
 from sgl_embed_kit.model.tokenizer import TOKENIZER_LIMIT
 from sgl_embed_kit.model.weights import INDEX_FILE, INDEX_LIMIT
 from tests.memory import PEAK
-from tests.model.builders import qwen_8b, small_model, write_header
+from tests.model.builders import qwen_8b, write_header
 
 MEMORY_LIMIT = 150_000_000
 TIME_LIMIT = 20
@@ -169,11 +169,6 @@ CASES: dict[str, tuple[str, Callable[[Path], object], str]] = {
         "modules without a type",
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_model(tmp_path_factory.mktemp("models") / "small")
 
 
 def look_at(folder: Path) -> tuple[int, str, int, set[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,7 @@ import pytest
 from sgl_embed_kit.model.folder import local_files
 from sgl_embed_kit.model.inspection import inspect_files
 from sgl_embed_kit.model.report import as_json, as_text
-from tests.model.builders import change_json, qwen_8b, small_model
-
-
-@pytest.fixture(scope="module")
-def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_model(tmp_path_factory.mktemp("models") / "small")
-
-
-@pytest.fixture
-def model(healthy: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(healthy, tmp_path / "m")
+from tests.model.builders import change_json, qwen_8b
 
 
 def text(folder: Path) -> str:

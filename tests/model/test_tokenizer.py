@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,7 @@ from sgl_embed_kit.model.files import LocalFiles, UnreadableError
 from sgl_embed_kit.model.folder import local_files
 from sgl_embed_kit.model.inspection import Inspection, inspect_files
 from sgl_embed_kit.model.tokenizer import TOKENIZER_LIMIT, TRIED, TokenizerFacts, read_tokenizer
-from tests.model.builders import change_json, qwen_8b, small_model
-
-
-@pytest.fixture(scope="module")
-def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_model(tmp_path_factory.mktemp("models") / "small")
-
-
-@pytest.fixture
-def model(healthy: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(healthy, tmp_path / "model")
+from tests.model.builders import change_json, qwen_8b
 
 
 def read(folder: Path) -> TokenizerFacts:
