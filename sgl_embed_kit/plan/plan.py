@@ -489,6 +489,11 @@ def _other_gpus(plan: Plan) -> Iterator[Plan]:
     yield from larger[:1]
 
 
+def gigabytes(size: int) -> str:
+    """Show a size as disks and RAM are sold: "1.2 GB"."""
+    return f"{size / 1e9:.1f} GB"
+
+
 def gib(size: int) -> str:
     """Show a size for people: "1.25 GiB", or "4.5 MiB" below a tenth of one."""
     return f"{size / GIB:.2f} GiB" if abs(size) >= GIB / 10 else f"{size / MIB:.1f} MiB"

@@ -1,0 +1,40 @@
+"""Checks of memory: what the plan needs against what is free."""
+
+from __future__ import annotations
+
+from sgl_embed_kit.doctor.engine import Finding, Status
+from sgl_embed_kit.doctor.subject import Subject
+from sgl_embed_kit.plan.device import cpu, gpu_here
+from sgl_embed_kit.plan.memory import THREE_PROCESSES
+from sgl_embed_kit.plan.plan import Plan, gib, gigabytes, make_plan
+
+
+def memory(subject: Subject) -> Finding:
+    """Look whether SGLang, weights and KV pool fit into what is free."""
+    available = subject.machine.memory_available()
+    on_gpu = subject.profile.hardware.device == "cuda"
+    demand = subject.demand()
+    device = gpu_here(subject.profile, subject.machine) if on_gpu else cpu(subject.machine)
+    plan = make_plan(demand, device) if demand and device else None
+    needed, what = THREE_PROCESSES, "SGLang itself" if on_gpu else "SGLang alone"
+    if plan and not on_gpu:
+        needed, what = plan.needed, "SGLang, weights and KV pool"
+    found = f"{gigabytes(available)} available; {gigabytes(needed)} for {what}"
+    if available < needed:
+        return Finding(
+            Status.ERROR,
+            found,
+            gigabytes(needed),
+            "lower limits.max_total_tokens, or end another program (ps aux --sort=-rss | head)",
+        )
+    return (_misfit(plan) if plan else None) or Finding(Status.OK, found)
+
+
+def _misfit(plan: Plan) -> Finding | None:
+    """Return what speaks against a plan, or None where it fits."""
+    needed = f"a server that fits {plan.device.name} with {gib(plan.device.memory)}"
+    if plan.faults:
+        return Finding(Status.ERROR, str(plan.faults[0]), needed, plan.cure)
+    if plan.is_tight:
+        return Finding(Status.WARN, plan.warnings[0], needed, plan.cure)
+    return None

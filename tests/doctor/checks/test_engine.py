@@ -1,0 +1,74 @@
+"""The engine: GPUs, or the CPU's stand-in: what the checks find."""
+
+import dataclasses
+
+import pytest
+
+from sgl_embed_kit.doctor.engine import Status
+from sgl_embed_kit.machine import Gpu
+from tests.doctor.checks.cases import SGLANG, Case, find
+from tests.machines import H200, FakeMachine
+
+CASES: list[Case] = [
+    ("SGE-ENG-001", {}, Status.OK, "stand-in for sgl_kernel"),
+    (
+        "SGE-ENG-001",
+        {"installed": dataclasses.replace(SGLANG, kernels="")},
+        Status.OK,
+        "with the installed sgl_kernel",
+    ),
+    (
+        "SGE-ENG-001",
+        {"machine": FakeMachine(devices=(H200,))},
+        Status.ERROR,
+        "sgl_kernel cannot be loaded (no driver)",
+    ),
+    ("SGE-ENG-001", {"hardware": {"device": "cuda"}}, Status.ERROR, "no NVIDIA GPU"),
+    (
+        "SGE-ENG-001",
+        {"hardware": {"device": "cuda"}, "machine": FakeMachine(devices=(H200,))},
+        Status.OK,
+        "GPU: NVIDIA H200",
+    ),
+    (
+        "SGE-ENG-001",
+        {"hardware": {"device": "cuda", "gpu": "A10"}, "machine": FakeMachine(devices=(H200,))},
+        Status.WARN,
+        "GPU: NVIDIA H200",
+    ),
+    (
+        "SGE-ENG-001",
+        {
+            "hardware": {"device": "cuda", "gpu": "A10"},
+            "machine": FakeMachine(devices=(Gpu("NVIDIA A10", 24_146_608_128, 23_000_000_000),)),
+        },
+        Status.OK,
+        "GPU: NVIDIA A10",
+    ),
+]
+
+
+def test_fewer_gpus_than_the_profile_needs_is_an_error() -> None:
+    hardware = {"device": "cuda", "gpus": 2}
+    one, two = FakeMachine(devices=(H200,)), FakeMachine(devices=(H200, H200))
+    assert find("SGE-ENG-001", one, hardware=hardware).status is Status.ERROR
+    assert find("SGE-ENG-001", two, hardware=hardware).status is Status.OK
+
+
+@pytest.mark.parametrize(
+    ("name", "memory", "status"),
+    [
+        ("NVIDIA GeForce RTX 4090", 24564, Status.OK),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", 16376, Status.WARN),
+    ],
+)
+def test_a_gpu_of_the_right_name_with_less_memory_is_not_the_one_expected(
+    name: str, memory: int, status: Status
+) -> None:
+    machine = FakeMachine(devices=(Gpu(name, memory * 2**20, memory * 2**20),))
+    finding = find("SGE-ENG-001", machine, hardware={"device": "cuda", "gpu": "RTX 4090"})
+    assert finding.status is status
+    if status is Status.WARN:
+        assert "with 15.99 GiB" in finding.found
+        assert "RTX 4090, which the profile's numbers are for, with 21.59 GiB" in finding.needed
+        assert finding.fix

@@ -1,0 +1,67 @@
+"""Every check: cases in which it passes, fails, and cannot tell."""
+
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tests.doctor.checks
+from sgl_embed_kit.doctor import Subject, run_checks
+from sgl_embed_kit.doctor.checks import CHECKS
+from sgl_embed_kit.doctor.engine import Status
+from sgl_embed_kit.profile import Profile
+from tests.doctor.checks.cases import BY_ID, SGLANG, Case, find
+from tests.machines import FakeMachine
+
+CASES: list[Case] = [
+    case
+    for module in pkgutil.iter_modules(tests.doctor.checks.__path__)
+    if module.name.startswith("test_") and module.name != "test_every_check"
+    for case in importlib.import_module(f"tests.doctor.checks.{module.name}").CASES
+]
+
+
+def test_a_healthy_machine_gets_only_ok(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SGL_EMBED_CACHE", str(tmp_path))
+    profile = Profile.model_validate({"model": {"path": "tiny:"}, "hardware": {"device": "cpu"}})
+    report = run_checks(Subject.of(profile, SGLANG, FakeMachine()), CHECKS)
+    assert [result.finding.status for result in report.results] == [Status.OK] * len(CHECKS)
+
+
+def test_ids_and_names_are_unique() -> None:
+    assert len(BY_ID) == len({check.about.name for check in CHECKS}) == len(CHECKS)
+
+
+@pytest.mark.parametrize(("check", "options", "status", "text"), CASES)
+def test_each_finding(check: str, options: dict[str, Any], status: Status, text: str) -> None:
+    finding = find(check, **options)
+    assert finding.status is status
+    assert text in finding.found
+    if status in {Status.ERROR, Status.WARN}:
+        assert finding.needed
+        assert finding.fix
+
+
+ALWAYS_TELLS = {
+    "SGE-PY-001": "a Python runs",
+    "SGE-PKG-001": "a package is found or it is not",
+    "SGE-ENG-001": "a GPU that does not show is an error",
+    "SGE-NET-001": "the port is tried",
+    "SGE-DISK-001": "the system tells of every disk",
+    "SGE-MEM-001": "what is not known of the model is left out",
+    "SGE-CPU-001": "the system tells",
+    "SGE-TMP-001": "a file is written",
+    "SGE-KEY-001": "a key is read",
+    "SGE-MOD-001": "what is not here yet is no fault",
+}
+"""Checks that never say `skip`, and why."""
+
+
+@pytest.mark.parametrize("check", BY_ID)
+def test_there_is_a_case_for_each_verdict(check: str) -> None:
+    verdicts = {status for case, _, status, _ in CASES if case == check}
+    assert Status.OK in verdicts
+    assert verdicts & {Status.WARN, Status.ERROR}
+    assert (Status.SKIP in verdicts) is (check not in ALWAYS_TELLS)

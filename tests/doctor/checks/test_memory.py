@@ -1,0 +1,75 @@
+"""Memory against the plan: what the checks find."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sgl_embed_kit.doctor import Subject
+from sgl_embed_kit.doctor.engine import Status
+from sgl_embed_kit.machine import Gpu
+from sgl_embed_kit.machine.gpus import known_gpus
+from sgl_embed_kit.model.source import locate
+from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
+from sgl_embed_kit.profile import load_profile
+from tests.doctor.checks.cases import BY_ID, SGLANG, Case, find
+from tests.machines import FakeMachine
+
+CASES: list[Case] = [
+    ("SGE-MEM-001", {}, Status.OK, "64.0 GB available"),
+    (
+        "SGE-MEM-001",
+        {"machine": FakeMachine(memory=2_000_000_000)},
+        Status.ERROR,
+        "2.0 GB available",
+    ),
+]
+
+
+LARGE: dict[str, Any] = {
+    "model": {"path": "Qwen/Qwen3-Embedding-8B"},
+    "hardware": {"device": "cuda"},
+    "limits": {"context_length": 32768, "mem_fraction_static": 0.7, "chunked_prefill_size": 4096},
+}
+
+
+@pytest.mark.parametrize(
+    ("free", "status", "said"),
+    [(80, Status.OK, "SGLang itself"), (30, Status.WARN, "tight"), (20, Status.ERROR, "weights")],
+)
+def test_the_plan_is_held_against_what_is_free_on_the_gpu(
+    free: int, status: Status, said: str
+) -> None:
+    gpu = Gpu("NVIDIA A100-SXM4-80GB", 80 * 2**30, free * 2**30)
+    finding = find("SGE-MEM-001", FakeMachine(devices=(gpu,)), **LARGE)
+    assert finding.status is status
+    if status is Status.ERROR:
+        assert finding.found.startswith(f"{said}: ")
+        assert finding.fix
+    elif status is Status.WARN:
+        assert "less than the" in finding.found
+
+
+@pytest.mark.parametrize("name", ["minilm-cpu", "tiny-cpu", "06b-cpu"])
+@pytest.mark.parametrize("gpu", known_gpus())
+def test_what_quickstart_serves_fits_any_known_gpu_that_is_free(name: str, gpu: str) -> None:
+    memory = known_gpus()[gpu].memory
+    device = Gpu(known_gpus()[gpu].names[0], memory, memory - 600 * 2**20)
+    profile = load_profile(name)
+    model = profile.model.model_copy(update={"dtype": "auto"})
+    hardware = profile.hardware.model_copy(update={"device": "cuda"})
+    profile = profile.model_copy(update={"model": model, "hardware": hardware})
+    machine = FakeMachine(devices=(device,))
+    subject = Subject(profile, locate(profile.model.path), SGLANG, machine)
+    assert BY_ID["SGE-MEM-001"].look(subject).status is Status.OK
+
+
+def test_memory_counts_weights_and_pool_of_a_model_that_is_here(tmp_path: Path) -> None:
+    make_tiny_model(tmp_path / "m", TinyModel())
+    model, limits = {"path": str(tmp_path / "m")}, {"max_total_tokens": 20_000_000}
+    # 2 x 2 layers x 2 heads x 32 x 2 bytes = 512 bytes a token: 10.2 GB of pool; 3 GB for
+    # the processes, and 50 MB for activations and the table of requests.
+    enough = find("SGE-MEM-001", FakeMachine(memory=14_000_000_000), model=model, limits=limits)
+    short = find("SGE-MEM-001", FakeMachine(memory=13_000_000_000), model=model, limits=limits)
+    assert (enough.status, short.status) == (Status.OK, Status.ERROR)
+    assert "13.3 GB for SGLang, weights and KV pool" in short.found
