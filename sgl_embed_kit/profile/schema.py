@@ -165,6 +165,12 @@ class GuardSection(Section):
 
     enabled: bool = True
     """Without it, one chat request ends the server."""
+    required: Literal[False] = False
+    """Whether gateways may rely on the guard, and resend what it did not answer; not yet."""
+    strict_model: Literal[False] = False
+    """Whether a request must name the served model; SGLang serves any; not yet."""
+    allow_routes: Annotated[list[str], Field(max_length=0)] = []
+    """Routes open besides those of an embedding server; none yet."""
 
 
 class DoctorSection(Section):
@@ -179,6 +185,15 @@ class LaunchSection(Section):
 
     timeout_seconds: Annotated[float, Field(gt=0)] = 600.0
     """Time in which the first embedding must come back."""
+    fast_start: Literal["auto"] = "auto"
+    """Short cuts through SGLang's imports where they are safe; none is known yet."""
+
+
+class RestartSection(Section):
+    """Who starts the server again once it died."""
+
+    policy: Literal["never"] = "never"
+    """Never by the launcher: systemd and Kubernetes do."""
 
 
 class SglangSection(Section):
@@ -208,6 +223,7 @@ class Profile(Section):
     embedding: EmbeddingSection = EmbeddingSection()
     guard: GuardSection = GuardSection()
     launch: LaunchSection = LaunchSection()
+    restart: RestartSection = RestartSection()
     doctor: DoctorSection = DoctorSection()
     sglang: SglangSection = SglangSection()
     env: dict[str, str] = {}

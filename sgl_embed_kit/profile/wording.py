@@ -92,7 +92,15 @@ RULES = {
 """What a value must be, by pydantic's name for the error."""
 
 
+ONLY = "must be {only}: nothing else works in this version"
+"""Of a key whose other values the toolkit does not act on yet."""
+
+
 def _rule(error: Mapping[str, Any]) -> str:
+    if error["type"] == "literal_error" and " or " not in error["ctx"]["expected"]:
+        return ONLY.format(only=error["ctx"]["expected"].replace("'", "").lower())
+    if error["type"] == "too_long" and error["ctx"]["max_length"] == 0:
+        return ONLY.format(only="[]")
     if error["type"] not in RULES:
         message = str(error["msg"]).removeprefix("Value error, ")
         return message[:1].lower() + message[1:]

@@ -28,11 +28,20 @@ class Renamed:
 
 
 @dataclass(frozen=True)
+class Useless:
+    """A flag that does nothing for an embedding server: what it is about instead."""
+
+    why: str
+    source: str
+
+
+@dataclass(frozen=True)
 class Advice:
     """All that is known, by the flag's name without dashes before it."""
 
     never_existed: dict[str, Invented]
     renamed: dict[str, Renamed]
+    for_generation: dict[str, Useless]
     set_by_profile: dict[str, str]
 
 
@@ -44,5 +53,6 @@ def advice() -> Advice:
     return Advice(
         never_existed={name: Invented(**entry) for name, entry in data["never_existed"].items()},
         renamed={name: Renamed(**entry) for name, entry in data["renamed"].items()},
+        for_generation={name: Useless(**entry) for name, entry in data["for_generation"].items()},
         set_by_profile=data["set_by_profile"],
     )

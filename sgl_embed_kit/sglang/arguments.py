@@ -15,6 +15,7 @@ from typing import Any
 from sgl_embed_kit.sglang.advice import advice
 from sgl_embed_kit.sglang.flag_history import releases_with
 from sgl_embed_kit.sglang.flags import Flag, FlagTable
+from sgl_embed_kit.sglang.judged import judged
 
 SIZE = re.compile(r"-?\d+|\d+(\.\d+)?[kMGT]|\d+[KMGT]i")
 """What SGLang's `human_readable_int` takes, such as 8192 or 8k (srt/utils/common.py)."""
@@ -41,6 +42,9 @@ def words_for(table: FlagTable, name: str, value: Any) -> list[str]:
         WrongArgumentError: the release has no such flag, or does not take the value.
     """
     flag, spelled = find_flag(table, name)
+    useless = advice().for_generation.get(name)
+    if useless:
+        raise WrongArgumentError(f"`{name}` {useless.why}; leave it out")
     if spelled != f"--{name}" and name not in advice().renamed:
         # argparse would take it; rules by name, such as those on secrets, would not see it.
         raise WrongArgumentError(f"`{name}` is `{spelled[2:]}`: write it in full")
@@ -54,6 +58,10 @@ def words_for(table: FlagTable, name: str, value: Any) -> list[str]:
     if flag.nargs == "+" and not values:
         raise WrongArgumentError(f"`{name}` takes at least one value")
     texts = [_text(flag, spelled, item) for item in values]
+    for text in texts:
+        takes = judged(name, text)
+        if takes:
+            raise WrongArgumentError(f"`{name}` takes {takes}; not {text!r}")
     like_flags = [text for text in texts if text.startswith("-") and not NUMBER.fullmatch(text)]
     if not like_flags:
         return [spelled, *texts]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sgl_embed_kit.errors import ExitCode, ProfileError
-from sgl_embed_kit.profile import load_profile
+from sgl_embed_kit.profile import Profile, load_profile
 from sgl_embed_kit.profile.loading import bundled_profiles
 from sgl_embed_kit.profile.problems import InvalidProfileError
 from sgl_embed_kit.profile.schema import LimitsSection
@@ -129,3 +129,22 @@ def test_a_key_is_hidden_even_where_it_stands_for_its_name(tmp_path: Path) -> No
 def test_a_key_in_the_profile_is_told_where_keys_come_from(tmp_path: Path, section: str) -> None:
     (problem,) = problems(tmp_path, f"model: {{path: x}}\n{section}\n")
     assert "write the name of a variable, as server.api_key_env" in problem
+
+
+def test_a_profile_may_have_every_section(tmp_path: Path) -> None:
+    path = tmp_path / "whole.yaml"
+    path.write_text(
+        "model: {path: Qwen/Qwen3-Embedding-0.6B, served_name: qwen3, dtype: auto}\n"
+        "server: {host: 127.0.0.1, port: 30000, api_key_env: KEY, drain_seconds: 30}\n"
+        "hardware: {device: cuda, gpu: A10, gpus: 1}\n"
+        "parallel: {tensor: 1, data: 1}\n"
+        "limits: {context_length: 8192, mem_fraction_static: 0.60, chunked_prefill_size: 8192}\n"
+        "embedding: {dimensions: 1024, matryoshka: true}\n"
+        "guard: {enabled: true, required: false, strict_model: false, allow_routes: []}\n"
+        "launch: {fast_start: auto, timeout_seconds: 600}\n"
+        "restart: {policy: never}\n"
+        "doctor: {ignore: {SGE-SHM-001: why}}\n"
+        'sglang: {version: ">=0.5.12", extra_args: {attention-backend: triton}}\n'
+        "env: {}\n"
+    )
+    assert load_profile(str(path)).model_fields_set == set(Profile.model_fields)

@@ -88,10 +88,33 @@ def newest() -> FlagTable:
     return table
 
 
+graph_settings = st.dictionaries(
+    st.sampled_from(["backend", "max_bs", "bs", "max_seq_len", "tc_compiler"]),
+    st.sampled_from(["full", "breakable", "disabled", "tc_piecewise"]) | st.integers(1, 512),
+    max_size=3,
+)
+JUDGED: dict[str, st.SearchStrategy[Any]] = {
+    "--kv-canary-real-data": st.sampled_from(["none", "partial", "all", "some"]),
+    "--lora-paths": st.lists(
+        st.sampled_from(["a", "a=/b", "{", "{}", "{a}", "", '{"lora_name": "a"}', "[]"])
+        | st.just({"lora_name": "a", "lora_path": "/b", "pinned": True}),
+        min_size=1,
+        max_size=3,
+    ),
+    "--cuda-graph-config": st.dictionaries(
+        st.sampled_from(["decode", "prefill", "verify"]), graph_settings | st.just(1), max_size=2
+    )
+    | st.sampled_from(["", "[]", "{", '"full"']),
+}
+"""Good and bad values of the flags that SGLang's own code judges, and so ours does."""
+
+
 def values_of(flag: Flag) -> st.SearchStrategy[Any]:
     """Return values that a flag takes."""
     if flag.type == "switch":
         return st.booleans()
+    if flag.names[0] in JUDGED:
+        return JUDGED[flag.names[0]]
     single: st.SearchStrategy[Any]
     if flag.choices is not None:
         single = st.sampled_from(flag.choices)
@@ -109,17 +132,8 @@ def values_of(flag: Flag) -> st.SearchStrategy[Any]:
 @st.composite
 def extra_args(draw: st.DrawFn) -> dict[str, Any]:
     """Draw a few flags with values that the table says they take."""
-    # What these take is decided by code that runs, which the table cannot know.
-    by_code = {
-        "--config",
-        "--cuda-graph-config",
-        "--kv-canary-real-data",
-        "--lora-paths",
-        "--reasoning-parser",
-        "--tool-call-parser",
-    }
     table = newest()
-    flags = [f for f in table.flags if not f.deprecated and f.names[0] not in by_code]
+    flags = [f for f in table.flags if not f.deprecated and f.names[0] != "--config"]
     chosen = draw(st.lists(st.sampled_from(flags), max_size=6, unique_by=lambda f: f.names[0]))
     return {flag.names[0][2:]: draw(values_of(flag)) for flag in chosen}
 

@@ -99,6 +99,13 @@ def test_a_flag_said_to_be_renamed_is_gone_where_it_says_and_replaced(name: str)
     assert f"--{entry.now}" in table(entry.gone_in).by_name
 
 
+@pytest.mark.parametrize("name", sorted(advice().for_generation))
+def test_a_flag_about_generated_text_is_refused(name: str) -> None:
+    assert f"--{name}" in table().by_name
+    with pytest.raises(WrongArgumentError, match=f"`{name}` is about generated text"):
+        words_for(table(), name, "auto")
+
+
 @pytest.mark.parametrize("name", sorted(advice().set_by_profile))
 def test_a_flag_that_a_profile_sets_exists_now(name: str) -> None:
     assert f"--{name}" in table().by_name
