@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sgl_embed_kit.machine import Gpu, PortUse
+from sgl_embed_kit.machine import Folder, Gpu, PortUse
 
 H200 = Gpu("NVIDIA H200", 150_754_820_096, 150_000_000_000)
+
+VARIABLES = {"HOME": "/home/user", "PATH": "/usr/bin:/bin"}
 
 
 @dataclass
@@ -24,6 +26,8 @@ class FakeMachine:
     cpus: float = 8
     features: frozenset[str] = frozenset({"avx512_bf16"})
     shm: int | None = 8_000_000_000
+    variables: dict[str, str] = field(default_factory=lambda: dict(VARIABLES))
+    folders: dict[str, Folder] = field(default_factory=dict)
 
     def platform(self) -> str:
         return self.system
@@ -39,6 +43,12 @@ class FakeMachine:
 
     def disk_free(self, path: Path) -> int:
         return self.disk
+
+    def environment(self) -> dict[str, str]:
+        return self.variables
+
+    def folder(self, path: Path) -> Folder:
+        return self.folders.get(str(path), Folder(path, free=self.disk))
 
     def gpus(self) -> tuple[Gpu, ...]:
         return self.devices

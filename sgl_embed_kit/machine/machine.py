@@ -7,11 +7,13 @@ import platform
 import shutil
 import socket
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from sgl_embed_kit.machine.cgroup import own_group
+from sgl_embed_kit.machine.folders import Folder, look_at
 
 if TYPE_CHECKING:
     import psutil
@@ -52,6 +54,12 @@ class Machine(Protocol):
 
     def disk_free(self, path: Path) -> int:
         """Return the bytes free where `path` is, or will be."""
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables that a server would inherit."""
+
+    def folder(self, path: Path) -> Folder:
+        """Return what can be done in a folder, or where it is not, in the one above it."""
 
     def gpus(self) -> tuple[Gpu, ...]:
         """Return the GPUs that this process may use; none where there is no driver."""
@@ -104,6 +112,14 @@ class RealMachine:
         while not path.exists() and path != path.parent:
             path = path.parent
         return shutil.disk_usage(path).free
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables of this process."""
+        return os.environ
+
+    def folder(self, path: Path) -> Folder:
+        """Try to make a file in a folder, or where it is not, in the one above it."""
+        return look_at(path)
 
     def gpus(self) -> tuple[Gpu, ...]:
         """Return the GPUs that NVML reports and CUDA_VISIBLE_DEVICES does not hide."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from sgl_embed_kit.doctor.engine import Finding, Status
@@ -14,6 +13,7 @@ NAME_IN_TEMP = 12
 """Characters of "/tmp" and eight random ones: SGLang's processes talk through sockets that
 tempfile.NamedTemporaryFile names
 (PortArgs.init_new in srt/server_args.py)."""
+SYSTEMS_TEMPORARY = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108 - named, not used
 FEWEST_PROCESSORS = 2
 LEAST_SHARED_MEMORY = 2**30
 """What NCCL's guide gives containers: docker run --shm-size=1g (Troubleshooting)."""
@@ -55,16 +55,22 @@ def shared_memory(subject: Subject) -> Finding:
     return Finding(Status.OK, found)
 
 
-def temporary_folder(_subject: Subject) -> Finding:
-    """Look whether SGLang's processes can make their sockets in the temporary folder."""
-    try:
-        folder = Path(tempfile.gettempdir())
-        with tempfile.NamedTemporaryFile(dir=folder):
-            pass
-    except OSError as error:
+def temporary_folder(subject: Subject) -> Finding:
+    """Look whether SGLang's processes can make their sockets in the temporary folder.
+
+    Whether programs can be run from there does not matter: what is compiled there is
+    loaded from the caches (`_compile_so` in triton/runtime/build.py).
+    """
+    tried = {path: subject.machine.folder(path) for path in temporary_folders(subject)}
+    faults = {
+        path: folder.fault or ("" if folder.path == path else "it does not exist")
+        for path, folder in tried.items()
+    }
+    folder = next((path for path, fault in faults.items() if not fault), None)
+    if folder is None:
         return Finding(
             Status.ERROR,
-            f"no folder for temporary files can be written: {error.strerror}",
+            f"no folder for temporary files can be written: {next(iter(faults.values()))}",
             "one that can be, for the sockets of SGLang's processes",
             "export TMPDIR=/a/folder/you/own",
         )
@@ -76,4 +82,20 @@ def temporary_folder(_subject: Subject) -> Finding:
             f"{LONGEST_SOCKET_PATH} at most, for the sockets of SGLang's processes",
             "export TMPDIR=/tmp",
         )
+    first = next(iter(faults))
+    if faults[first]:
+        return Finding(
+            Status.INFO, f"{folder} is used: {first} cannot be written ({faults[first]})"
+        )
     return Finding(Status.OK, f"{folder} can be written")
+
+
+def temporary_folders(subject: Subject) -> list[Path]:
+    """Return the folders that Python tries in turn for temporary files.
+
+    The first that can be written is taken (docs.python.org/3/library/tempfile.html,
+    gettempdir); the working directory, which comes last, is left out: no server should
+    have its sockets there.
+    """
+    named = (subject.environment.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+    return [Path(name).absolute() for name in (*filter(None, named), *SYSTEMS_TEMPORARY)]

@@ -1,5 +1,6 @@
 """Processors, shared memory, the folder for temporary files: what the checks find."""
 
+import os
 import socket
 import tempfile
 from pathlib import Path
@@ -8,11 +9,23 @@ import pytest
 
 from sgl_embed_kit.doctor.checks.host import LONGEST_SOCKET_PATH, NAME_IN_TEMP
 from sgl_embed_kit.doctor.engine import Status
+from sgl_embed_kit.machine import Folder, RealMachine
 from tests.doctor.checks.cases import Case, find
 from tests.machines import FakeMachine
 
+FULL = {
+    name: Folder(Path(name), fault="No space left on device")
+    for name in ("/tmp", "/var/tmp", "/usr/tmp")
+}
+
 CASES: list[Case] = [
-    ("SGE-TMP-001", {}, Status.OK, "can be written"),
+    ("SGE-TMP-001", {}, Status.OK, "/tmp can be written"),
+    (
+        "SGE-TMP-001",
+        {"machine": FakeMachine(folders=FULL)},
+        Status.ERROR,
+        "No space left on device",
+    ),
     ("SGE-CPU-001", {}, Status.OK, "8 processors, bfloat16 by avx512_bf16"),
     (
         "SGE-CPU-001",
@@ -37,15 +50,10 @@ CASES: list[Case] = [
 ]
 
 
-def test_a_temporary_folder_with_a_long_path_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    long = tmp_path / ("x" * (96 - len(str(tmp_path))))
-    short = tmp_path / ("x" * (93 - len(str(tmp_path))))
-    for folder, status in ((long, Status.ERROR), (short, Status.OK)):
-        folder.mkdir()
-        monkeypatch.setattr(tempfile, "tempdir", str(folder))
-        assert find("SGE-TMP-001").status is status
+@pytest.mark.parametrize(("length", "status"), [(95, Status.OK), (96, Status.ERROR)])
+def test_a_temporary_folder_with_a_long_path_is_an_error(length: int, status: Status) -> None:
+    machine = FakeMachine(variables={"TMPDIR": "/" + "x" * (length - 1)})
+    assert find("SGE-TMP-001", machine).status is status
 
 
 def test_the_limit_of_a_sockets_path_is_the_systems(tmp_path: Path) -> None:
@@ -59,10 +67,21 @@ def test_the_limit_of_a_sockets_path_is_the_systems(tmp_path: Path) -> None:
         listening.bind(f"{fits}i")
 
 
-def test_a_temporary_folder_that_cannot_be_written_is_an_error(
+def test_the_temporary_folder_is_the_one_that_python_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    found = find("SGE-TMP-001")
-    assert found.status is Status.ERROR
-    assert "No such file" in found.found
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    real = find("SGE-TMP-001", FakeMachine(variables=dict(os.environ)))
+    assert real.found == f"{tempfile.gettempdir()} can be written"
+    gone = FakeMachine(
+        variables={"TMPDIR": str(tmp_path / "gone")},
+        folders={str(tmp_path / "gone"): RealMachine().folder(tmp_path / "gone")},
+    )
+    finding = find("SGE-TMP-001", gone)
+    assert finding.status is Status.INFO
+    assert "/tmp is used: " in finding.found
+    assert "it does not exist" in finding.found
+
+
+def test_a_profile_may_name_the_temporary_folder() -> None:
+    assert find("SGE-TMP-001", env={"TMPDIR": "/scratch"}).found.startswith("/scratch can")
