@@ -98,6 +98,20 @@ def test_without_control_groups_there_is_no_limit(tmp_path: Path) -> None:
     assert own_group(tmp_path / "no", tmp_path / "membership") == Group()
 
 
+@pytest.mark.parametrize(
+    ("membership", "file"),
+    [
+        ("0::/pod/box\n", "pod/box/memory.events"),
+        ("5:memory:/pod/box\n", "memory/pod/box/memory.oom_control"),
+    ],
+)
+def test_processes_that_the_kernel_ended_are_counted(
+    tmp_path: Path, membership: str, file: str
+) -> None:
+    content = "low 0\noom 4\noom_kill 3\nunder_oom 0"
+    assert tree(tmp_path, membership, {file: content}).killed == 3
+
+
 def test_a_real_limit_of_version_1_is_found_where_one_can_be_made() -> None:
     folder = ROOT / "memory" / f"sgl-embed-test-{os.getpid()}"
     try:

@@ -1,11 +1,15 @@
-"""Checks of the host: processors, shared memory, the folder for temporary files."""
+"""Checks of the host: what a container may use, shared memory, files, the clock."""
 
 from __future__ import annotations
 
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
+from sgl_embed_kit.plan.memory import THREE_PROCESSES
+from sgl_embed_kit.plan.plan import gigabytes
 
 LONGEST_SOCKET_PATH = 107
 """Characters of a Unix socket's path (sun_path of unix(7) holds 108 with its end)."""
@@ -17,6 +21,15 @@ SYSTEMS_TEMPORARY = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108 - named, not 
 FEWEST_PROCESSORS = 2
 LEAST_SHARED_MEMORY = 2**30
 """What NCCL's guide gives containers: docker run --shm-size=1g (Troubleshooting)."""
+SGLANGS_OPEN_FILES = 65535
+"""What SGLang asks for; where it may not have that many, it keeps what there is (set_ulimit in
+srt/utils/common.py)."""
+OWN_OPEN_FILES = 128
+"""Of each of its processes; 35, 73 and 21 were open without a connection (SGLang 0.5.23, CPU,
+tiny model)."""
+FEWEST_CLIENTS = 128
+CLOCK_SLACK = 86_400.0
+"""Seconds; files made in another time zone's local time may lie hours ahead."""
 BFLOAT16_FEATURES = ("amx_bf16", "avx512_bf16")
 
 
@@ -53,6 +66,73 @@ def shared_memory(subject: Subject) -> Finding:
             "docker run --shm-size=1g",
         )
     return Finding(Status.OK, found)
+
+
+def container(subject: Subject) -> Finding:
+    """Look whether the container may use enough memory at all, however much is free now."""
+    group = subject.machine.control_group()
+    free = subject.machine.swap_free()
+    swap = f"{gigabytes(free)} of swap, not counted on" if free else "no swap"
+    if group.memory_limit is None:
+        return Finding(Status.OK, f"no control group limits memory; {swap}")
+    found = f"{gigabytes(group.memory_limit)} for this control group; {swap}"
+    if group.memory_limit < THREE_PROCESSES:
+        return Finding(
+            Status.ERROR,
+            found,
+            f"{gigabytes(THREE_PROCESSES)} for SGLang's three processes, before any weights",
+            "docker run --memory 8g, or resources.limits.memory: 8Gi",
+        )
+    if group.killed:
+        return Finding(Status.INFO, f"{found}; {group.killed} processes were killed for memory")
+    return Finding(Status.OK, found)
+
+
+def open_files(subject: Subject) -> Finding:
+    """Look whether the server may have as many connections as requests that it takes."""
+    limit = subject.machine.open_files()
+    if limit is None:
+        return Finding(Status.SKIP, "this system does not say how many files may be open")
+    allowed = max(limit.soft, SGLANGS_OPEN_FILES if limit.hard >= SGLANGS_OPEN_FILES else 0)
+    limits = subject.profile.limits
+    requests = sum(filter(None, (limits.max_running_requests, limits.max_queued_requests)))
+    needed = OWN_OPEN_FILES + max(requests, FEWEST_CLIENTS)
+    found = f"{allowed} files may be open (soft limit {limit.soft}, hard {limit.hard})"
+    if allowed < needed:
+        return Finding(
+            Status.WARN,
+            found,
+            f"{needed}: {OWN_OPEN_FILES} for SGLang itself, and one for each connection",
+            f"ulimit -Sn {needed}"
+            if limit.hard >= needed
+            else f"docker run --ulimit nofile={SGLANGS_OPEN_FILES}, or LimitNOFILE= in systemd",
+        )
+    return Finding(Status.OK, found)
+
+
+def clock(subject: Subject) -> Finding:
+    """Look whether the clock is before moments that have certainly been.
+
+    A clock that is ahead cannot be told from a quiet machine without asking another one;
+    whether the kernel counts itself as synchronised says little in virtual machines, which
+    take the time of their host.
+    """
+    past = [
+        found.modified
+        for path in (Path(__file__), Path(sys.prefix), Path("/etc"))
+        if (found := subject.machine.file(path)) is not None
+    ]
+    now = subject.machine.now()
+    found_text = f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M} UTC"
+    if now + CLOCK_SLACK >= max(past, default=0.0):
+        return Finding(Status.OK, found_text)
+    newest = f"{datetime.fromtimestamp(max(past), UTC):%Y-%m-%d %H:%M} UTC"
+    return Finding(
+        Status.WARN,
+        f"{found_text}, which is before files here were written ({newest})",
+        "the right time: certificates of a model hub are not valid yet in the past",
+        "timedatectl set-ntp true",
+    )
 
 
 def temporary_folder(subject: Subject) -> Finding:

@@ -2,14 +2,23 @@
 
 import os
 import socket
+import subprocess
+import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from sgl_embed_kit.doctor.checks.host import LONGEST_SOCKET_PATH, NAME_IN_TEMP
+from sgl_embed_kit.doctor.checks import host
+from sgl_embed_kit.doctor.checks.host import (
+    LONGEST_SOCKET_PATH,
+    NAME_IN_TEMP,
+    SGLANGS_OPEN_FILES,
+)
 from sgl_embed_kit.doctor.engine import Status
-from sgl_embed_kit.machine import Folder, RealMachine
+from sgl_embed_kit.machine import File, Folder, Group, OpenFiles, RealMachine
+from sgl_embed_kit.plan.memory import THREE_PROCESSES
 from tests.doctor.checks.cases import Case, find
 from tests.machines import FakeMachine
 
@@ -18,7 +27,47 @@ FULL = {
     for name in ("/tmp", "/var/tmp", "/usr/tmp")
 }
 
+GIB = 2**30
+
 CASES: list[Case] = [
+    ("SGE-CGRP-001", {}, Status.OK, "no control group limits memory; no swap"),
+    (
+        "SGE-CGRP-001",
+        {"machine": FakeMachine(group=Group(memory_limit=8 * GIB), swap=2 * GIB)},
+        Status.OK,
+        "8.6 GB for this control group; 2.1 GB of swap, not counted on",
+    ),
+    (
+        "SGE-CGRP-001",
+        {"machine": FakeMachine(group=Group(memory_limit=2 * GIB))},
+        Status.ERROR,
+        "2.1 GB for this control group",
+    ),
+    (
+        "SGE-CGRP-001",
+        {"machine": FakeMachine(group=Group(memory_limit=8 * GIB, killed=2))},
+        Status.INFO,
+        "2 processes were killed for memory",
+    ),
+    ("SGE-FILES-001", {}, Status.OK, "65535 files may be open (soft limit 1024"),
+    ("SGE-FILES-001", {"machine": FakeMachine(files_limit=None)}, Status.SKIP, "does not say"),
+    (
+        "SGE-FILES-001",
+        {"machine": FakeMachine(files_limit=OpenFiles(200, 4096))},
+        Status.WARN,
+        "200 files may be open",
+    ),
+    ("SGE-CLOCK-001", {}, Status.OK, "2027-01-15 08:00 UTC"),
+    (
+        "SGE-CLOCK-001",
+        {
+            "machine": FakeMachine(
+                time=0.0, files={"/etc": File(Path("/etc"), modified=1_700_000_000.0)}
+            )
+        },
+        Status.WARN,
+        "1970-01-01 00:00 UTC, which is before files here were written (2023-11-14",
+    ),
     ("SGE-TMP-001", {}, Status.OK, "/tmp can be written"),
     (
         "SGE-TMP-001",
@@ -85,3 +134,63 @@ def test_the_temporary_folder_is_the_one_that_python_takes(
 
 def test_a_profile_may_name_the_temporary_folder() -> None:
     assert find("SGE-TMP-001", env={"TMPDIR": "/scratch"}).found.startswith("/scratch can")
+
+
+def test_a_container_needs_room_for_three_processes() -> None:
+    for limit, status in ((THREE_PROCESSES, Status.OK), (THREE_PROCESSES - 1, Status.ERROR)):
+        machine = FakeMachine(group=Group(memory_limit=limit))
+        assert find("SGE-CGRP-001", machine).status is status
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "limits", "status", "fix"),
+    [
+        (256, 256, {}, Status.OK, ""),
+        (255, 65534, {}, Status.WARN, "ulimit -Sn 256"),
+        (255, 65535, {}, Status.OK, ""),
+        (1024, 1024, {"max_running_requests": 1024}, Status.WARN, "nofile=65535"),
+        (1024, 1024, {"max_running_requests": 496, "max_queued_requests": 400}, Status.OK, ""),
+        (1023, 1023, {"max_running_requests": 496, "max_queued_requests": 400}, Status.WARN, "d"),
+    ],
+)
+def test_each_request_that_is_taken_needs_a_connection(
+    soft: int, hard: int, limits: dict[str, int], status: Status, fix: str
+) -> None:
+    machine = FakeMachine(files_limit=OpenFiles(soft, hard))
+    finding = find("SGE-FILES-001", machine, limits=limits)
+    assert finding.status is status
+    assert fix in finding.fix
+
+
+def test_sglang_does_what_is_said_of_open_files() -> None:
+    """Its set_ulimit, run on its source in a process with these limits."""
+    package = Path(sysconfig.get_paths()["purelib"]) / "sglang" / "srt" / "utils" / "common.py"
+    if not package.is_file():
+        pytest.skip("SGLang is not installed; get it with: make test")
+    text = package.read_text()
+    source = text[text.index("def set_ulimit(") :].split("\n\n\n")[0]
+    code = (
+        "import logging, resource\nlogger = logging.getLogger()\n"
+        f"{source}\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (200, 300))\nset_ulimit()\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "200\n"
+    assert "Fail to set RLIMIT_NOFILE" in done.stderr
+    assert f"target_soft_limit={SGLANGS_OPEN_FILES}" in source
+
+
+@pytest.mark.parametrize(("behind", "status"), [(80_000, Status.OK), (90_000, Status.WARN)])
+def test_a_clock_a_day_behind_the_toolkits_own_files_is_wrong(behind: int, status: Status) -> None:
+    own = Path(host.__file__)
+    machine = FakeMachine(files={str(own): File(own, modified=1_000_000_000.0)})
+    machine.time = 1_000_000_000.0 - behind
+    assert find("SGE-CLOCK-001", machine).status is status
+
+
+def test_the_clock_of_this_machine_is_right() -> None:
+    machine = FakeMachine()
+    machine.file = RealMachine().file  # type: ignore[method-assign]
+    machine.time = RealMachine().now()
+    assert find("SGE-CLOCK-001", machine).status is Status.OK
