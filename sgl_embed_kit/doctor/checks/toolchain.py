@@ -12,8 +12,12 @@ from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.plan.plan import gigabytes
 
-LINKERS_FOLDERS = ("/usr/local/lib64", "/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib64")
-"""Where ld looks without being told (ld --verbose), of those where CUDA's libraries lie."""
+LINKERS_FOLDERS = (
+    *("/usr/local/lib/x86_64-linux-gnu", "/usr/local/lib64", "/usr/local/lib"),
+    *("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"),
+)
+"""Where ld looks without being told (ld --verbose)."""
+USUAL_TOOLKIT = Path("/usr/local/cuda")
 LEAST_SPACE = 10**9
 """Bytes for compiled kernels on a GPU: a judgement, nobody in this project has measured it."""
 SECOND_NODE = Path("/sys/devices/system/node/node1")
@@ -68,13 +72,15 @@ def _missing(subject: Subject) -> Iterator[tuple[str, str]]:
         here = machine.file(beside / "ninja") is not None
         yield "ninja on PATH", f'export PATH="{beside}:$PATH"' if here else "pip install ninja"
     home = _cuda_home(subject)
-    toolkit = "export CUDA_HOME=/usr/local/cuda, where CUDA's toolkit is; else install that"
-    if machine.file(home / "bin" / "nvcc") is None:
+    usual = _has_compiler(subject, USUAL_TOOLKIT) and _can_link(subject, USUAL_TOOLKIT)
+    toolkit = (
+        f"export CUDA_HOME={USUAL_TOOLKIT}"
+        if usual
+        else "install CUDA's toolkit 13: https://developer.nvidia.com/cuda-downloads"
+    )
+    if not _has_compiler(subject, home):
         yield f"{home}/bin/nvcc", toolkit
-    elif not any(
-        machine.file(folder / "libcudart.so")
-        for folder in (home / "lib64", *map(Path, LINKERS_FOLDERS))
-    ):
+    elif not _can_link(subject, home):
         yield f"{home}/lib64/libcudart.so", toolkit
 
 
@@ -84,7 +90,18 @@ def _cuda_home(subject: Subject) -> Path:
     if named:
         return Path(named)
     nvcc = subject.machine.program("nvcc", env.get("PATH"))
-    return nvcc.parent.parent if nvcc else Path("/usr/local/cuda")
+    return nvcc.parent.parent if nvcc else USUAL_TOOLKIT
+
+
+def _has_compiler(subject: Subject, home: Path) -> bool:
+    return subject.machine.file(home / "bin" / "nvcc") is not None
+
+
+def _can_link(subject: Subject, home: Path) -> bool:
+    """Say whether `-L{home}/lib64 -lcudart` finds its library."""
+    named = subject.environment.get("LIBRARY_PATH", "").split(os.pathsep)
+    folders = (str(home / "lib64"), *filter(None, named), *LINKERS_FOLDERS)
+    return any(subject.machine.file(Path(folder) / "libcudart.so") for folder in folders)
 
 
 def caches(subject: Subject) -> Finding:

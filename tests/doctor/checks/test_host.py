@@ -62,11 +62,15 @@ CASES: list[Case] = [
         "SGE-CLOCK-001",
         {
             "machine": FakeMachine(
-                time=0.0, files={"/etc": File(Path("/etc"), modified=1_700_000_000.0)}
+                time=0.0,
+                files={
+                    name: File(Path(name), modified=1_700_000_000.0)
+                    for name in ("/etc", sys.prefix)
+                },
             )
         },
         Status.WARN,
-        "1970-01-01 00:00 UTC, which is before files here were written (2023-11-14",
+        "1970-01-01 00:00 UTC, and files here were written on 2023-11-14 22:13 UTC",
     ),
     ("SGE-TMP-001", {}, Status.OK, "/tmp can be written"),
     (
@@ -181,12 +185,28 @@ def test_sglang_does_what_is_said_of_open_files() -> None:
     assert f"target_soft_limit={SGLANGS_OPEN_FILES}" in source
 
 
-@pytest.mark.parametrize(("behind", "status"), [(80_000, Status.OK), (90_000, Status.WARN)])
-def test_a_clock_a_day_behind_the_toolkits_own_files_is_wrong(behind: int, status: Status) -> None:
-    own = Path(host.__file__)
-    machine = FakeMachine(files={str(own): File(own, modified=1_000_000_000.0)})
-    machine.time = 1_000_000_000.0 - behind
+@pytest.mark.parametrize(
+    ("behind", "newer", "status"),
+    [
+        (80_000, ("/etc", "own"), Status.OK),
+        (90_000, ("/etc", "own"), Status.WARN),
+        (90_000, (sys.prefix, "own"), Status.WARN),
+        (90_000, ("own",), Status.OK),
+        (90_000, ("/etc",), Status.OK),
+    ],
+)
+def test_a_clock_a_day_behind_two_kinds_of_files_is_wrong(
+    behind: int, newer: tuple[str, ...], status: Status
+) -> None:
+    paths = [Path(host.__file__) if name == "own" else Path(name) for name in newer]
+    machine = FakeMachine(files={str(path): File(path, modified=1e9) for path in paths})
+    machine.time = 1e9 - behind
     assert find("SGE-CLOCK-001", machine).status is status
+
+
+def test_without_files_to_compare_with_any_time_will_do() -> None:
+    machine = FakeMachine(files=dict.fromkeys(("/etc", sys.prefix, host.__file__)))
+    assert find("SGE-CLOCK-001", machine).status is Status.OK
 
 
 def test_the_clock_of_this_machine_is_right() -> None:

@@ -1,5 +1,6 @@
 """What compiles at first use, and where that is kept: what the checks find."""
 
+import re
 import subprocess
 import sys
 import sysconfig
@@ -112,12 +113,13 @@ CASES: list[Case] = [
             "ninja on PATH",
             "pip install ninja",
         ),
-        ({"missing": ("/nvcc",)}, "/usr/bin/nvcc", "CUDA_HOME"),
+        ({"missing": ("/nvcc",)}, "/usr/bin/nvcc", "https://"),
+        ({"missing": ("/usr/bin/nvcc",)}, "/usr/bin/nvcc", "CUDA_HOME=/usr/local/cuda"),
         ({"programs": PROGRAMS - {"nvcc"}}, "", ""),
         (
             {"programs": PROGRAMS - {"nvcc"}, "missing": ("cuda/bin/nvcc",)},
             "/usr/local/cuda/bin/nvcc",
-            "CUDA_HOME",
+            "https://",
         ),
         (
             {"missing": ("/opt/cuda/bin/nvcc",), "CUDA_HOME": "/opt/cuda"},
@@ -129,8 +131,23 @@ CASES: list[Case] = [
             "/opt/cuda/bin/nvcc",
             "CUDA_HOME",
         ),
-        ({"missing": ("/libcudart.so",)}, "/usr/lib64/libcudart.so", "CUDA_HOME"),
-        ({"missing": ("bin/lib64/libcudart.so",)}, "", ""),
+        ({"missing": ("/libcudart.so",)}, "/usr/lib64/libcudart.so", "https://"),
+        ({"missing": ("/usr/lib64/libcudart.so",)}, "", ""),
+        ({"missing": ("/opt/lib64/libcudart.so",), "CUDA_HOME": "/opt"}, "", ""),
+        (
+            {"missing": ("/opt/lib64/libcudart.so", *ELSEWHERE), "CUDA_HOME": "/opt"},
+            "/opt/lib64/libcudart.so",
+            "CUDA_HOME=/usr/local/cuda",
+        ),
+        (
+            {
+                "missing": ("/opt/lib64/libcudart.so", *ELSEWHERE),
+                "CUDA_HOME": "/opt",
+                "LIBRARY_PATH": "/a:/b",
+            },
+            "",
+            "",
+        ),
     ],
 )
 def test_what_is_missing_to_compile_for_a_gpu(
@@ -142,6 +159,14 @@ def test_what_is_missing_to_compile_for_a_gpu(
     assert finding.status is (Status.ERROR if missing else Status.OK)
     assert finding.found == f"missing: {missing}" or not missing
     assert fix in finding.fix
+
+
+def test_the_linker_looks_where_the_check_does() -> None:
+    printed = subprocess.run(["ld", "--verbose"], capture_output=True, text=True, check=True)
+    folders = set(re.findall(r'SEARCH_DIR\("=?([^"]+)"\)', printed.stdout))
+    here = {folder for folder in LINKERS_FOLDERS if Path(folder).is_dir()}
+    assert here
+    assert here <= folders
 
 
 def test_the_nvcc_that_comes_with_pip_has_no_library_to_link_with() -> None:
