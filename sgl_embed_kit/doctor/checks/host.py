@@ -81,7 +81,7 @@ def container(subject: Subject) -> Finding:
             Status.ERROR,
             found,
             f"{gigabytes(THREE_PROCESSES)} for SGLang's three processes, before any weights",
-            "docker run --memory 8g, or resources.limits.memory: 8Gi",
+            "docker run --memory=8g  # or resources.limits.memory: 8Gi in a pod",
         )
     if group.killed:
         return Finding(Status.INFO, f"{found}; {group.killed} processes were killed for memory")
@@ -105,7 +105,7 @@ def open_files(subject: Subject) -> Finding:
             f"{needed}: {OWN_OPEN_FILES} for SGLang itself, and one for each connection",
             f"ulimit -Sn {needed}"
             if limit.hard >= needed
-            else f"docker run --ulimit nofile={SGLANGS_OPEN_FILES}, or LimitNOFILE= in systemd",
+            else f"docker run --ulimit nofile={SGLANGS_OPEN_FILES}  # or LimitNOFILE= in a systemd unit",
         )
     return Finding(Status.OK, found)
 
@@ -152,7 +152,7 @@ def temporary_folder(subject: Subject) -> Finding:
             Status.ERROR,
             f"no folder for temporary files can be written: {next(iter(faults.values()))}",
             "one that can be, for the sockets of SGLang's processes",
-            "export TMPDIR=/a/folder/you/own",
+            'export TMPDIR="$(mktemp -d -p ~)"',
         )
     length = len(str(folder)) + NAME_IN_TEMP
     if length > LONGEST_SOCKET_PATH:

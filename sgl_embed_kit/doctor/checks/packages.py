@@ -256,5 +256,5 @@ def _elsewhere(command: Path, python: Path) -> Finding:
         Status.ERROR,
         f"{command} is of another environment than this toolkit",
         "SGLang and the toolkit in one: only there does the guard load",
-        f"{python} -m pip install sgl-embed-kit",
+        f"pip --python {shlex.quote(str(python))} install sgl-embed-kit",
     )

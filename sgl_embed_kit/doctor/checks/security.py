@@ -31,7 +31,7 @@ def exposure(subject: Subject) -> Finding:
         Status.WARN,
         f"{host} can be reached from other machines, and asks for no key",
         "a key, or an address of this machine alone",
-        "set server.host: 127.0.0.1 in the profile, or server.api_key_env",
+        "server: {api_key_env: SGL_EMBED_API_KEY}  # in the profile",
     )
 
 
@@ -55,7 +55,7 @@ def maintenance_routes(subject: Subject) -> Finding:
         Status.WARN,
         "the maintenance routes (flush the cache, replace weights, pause) are open to all",
         "an admin key",
-        "set server.admin_api_key_env in the profile",
+        "server: {admin_api_key_env: SGL_EMBED_ADMIN_API_KEY}  # in the profile",
     )
 
 
@@ -76,7 +76,7 @@ def cross_origin(subject: Subject) -> Finding:
         Status.WARN,
         "any web page may ask, in the browser of whoever reaches this server: CORS is *",
         "a key, which a web page does not have",
-        "set server.api_key_env in the profile",
+        "server: {api_key_env: SGL_EMBED_API_KEY}  # in the profile",
     )
 
 
@@ -106,7 +106,7 @@ def keys_in_arguments(subject: Subject) -> Finding:
         Status.WARN,
         f"ps shows the value of {' and '.join(flags)} of process {pid} to every user",
         "a key from a variable or a file, which the toolkit hands over unseen",
-        "start that server with sgl-embed launch, and server.api_key_env in its profile",
+        "sgl-embed launch PROFILE  # with server.api_key_env, in the place of that server",
     )
 
 

@@ -76,7 +76,7 @@ def _missing(subject: Subject) -> Iterator[tuple[str, str]]:
     toolkit = (
         f"export CUDA_HOME={USUAL_TOOLKIT}"
         if usual
-        else "install CUDA's toolkit 13: https://developer.nvidia.com/cuda-downloads"
+        else "apt-get install -y cuda-toolkit-13-0  # see https://developer.nvidia.com/cuda-downloads"
     )
     if not _has_compiler(subject, home):
         yield f"{home}/bin/nvcc", toolkit
