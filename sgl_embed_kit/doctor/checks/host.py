@@ -105,7 +105,7 @@ def open_files(subject: Subject) -> Finding:
             f"{needed}: {OWN_OPEN_FILES} for SGLang itself, and one for each connection",
             f"ulimit -Sn {needed}"
             if limit.hard >= needed
-            else f"docker run --ulimit nofile={SGLANGS_OPEN_FILES}  # or LimitNOFILE= in a systemd unit",
+            else f"docker run --ulimit nofile={SGLANGS_OPEN_FILES}  # LimitNOFILE= in systemd",
         )
     return Finding(Status.OK, found)
 
