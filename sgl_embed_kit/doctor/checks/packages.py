@@ -182,7 +182,8 @@ def copies(subject: Subject) -> Finding:
             "pip uninstall -y sglang && pip install 'sgl-embed-kit[server]'",
         )
     for folder in _python_path(subject):
-        if folder != found[0].folder and subject.machine.file(folder / "sglang/__init__.py"):
+        other = subject.machine.file(folder / "sglang/__init__.py")
+        if other is not None and other.path.parents[1] != found[0].folder:
             return Finding(
                 Status.WARN,
                 f"{folder}, which is on PYTHONPATH, has a folder sglang",

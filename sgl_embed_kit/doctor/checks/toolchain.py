@@ -42,7 +42,8 @@ def compilers(subject: Subject) -> Finding:
     missing = dict(_missing(subject))
     if not missing:
         return Finding(Status.OK, "C and C++ compiler, Python.h, ninja, nvcc and libcudart")
-    # A BERT model has few of the kernels that are compiled, and none on some GPUs.
+    # A BERT model's layers are PyTorch's own (srt/models/bert.py): only its attention is
+    # compiled, and not on every GPU.
     encoder = subject.bounds is not None and subject.bounds.is_encoder
     return Finding(
         Status.WARN if encoder else Status.ERROR,
@@ -66,7 +67,10 @@ def _missing(subject: Subject) -> Iterator[tuple[str, str]]:
     if machine.program(env.get("CXX") or "c++", path) is None:
         yield "a C++ compiler", install
     if machine.file(Path(sysconfig.get_paths()["include"]) / "Python.h") is None:
-        yield "Python.h", f"apt-get install -y python{sys.version_info[0]}-dev"
+        yield (
+            "Python.h",
+            f"apt-get install -y python{sys.version_info[0]}.{sys.version_info[1]}-dev",
+        )
     if machine.program("ninja", path) is None:
         beside = Path(sys.executable).parent
         here = machine.file(beside / "ninja") is not None
@@ -107,7 +111,8 @@ def _can_link(subject: Subject, home: Path) -> bool:
 def caches(subject: Subject) -> Finding:
     """Look whether what is compiled can be written, kept and loaded again."""
     on_gpu = subject.profile.hardware.device == "cuda"
-    for name, path in _caches(subject).items():
+    folders = _caches(subject)
+    for name, path in folders.items():
         folder = subject.machine.folder(path)
         cure = f"export {name}=/a/folder/you/own"
         if folder.fault:
@@ -131,7 +136,7 @@ def caches(subject: Subject) -> Finding:
                 f"{gigabytes(LEAST_SPACE)} for compiled kernels",
                 cure,
             )
-    return Finding(Status.OK, f"{_caches(subject)['SGLANG_CACHE_DIR']} can be written")
+    return Finding(Status.OK, f"{folders['SGLANG_CACHE_DIR']} can be written")
 
 
 def _caches(subject: Subject) -> dict[str, Path]:

@@ -175,6 +175,19 @@ def test_folders_on_the_path_without_another_sglang_are_fine(path: str) -> None:
     assert find("SGE-PKG-004", machine, env={"PYTHONPATH": path}).status is Status.OK
 
 
+def test_a_link_to_the_folder_of_the_installed_one_is_no_other(tmp_path: Path) -> None:
+    (tmp_path / "site" / "sglang").mkdir(parents=True)
+    (tmp_path / "site" / "sglang" / "__init__.py").touch()
+    (tmp_path / "link").symlink_to("site")
+    machine = with_packages(sglang=Distribution("0.5.23", tmp_path / "site"))
+    machine.file = RealMachine().file  # type: ignore[method-assign]
+    env = {"PYTHONPATH": str(tmp_path / "link")}
+    assert find("SGE-PKG-004", machine, env=env).status is Status.OK
+    machine = with_packages(sglang=Distribution("0.5.23", tmp_path))
+    machine.file = RealMachine().file  # type: ignore[method-assign]
+    assert find("SGE-PKG-004", machine, env=env).status is Status.WARN
+
+
 def test_an_empty_part_of_the_path_is_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
