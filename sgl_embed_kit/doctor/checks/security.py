@@ -100,7 +100,9 @@ def keys_in_arguments(subject: Subject) -> Finding:
     servers = [process for process in running if _is_server(process)]
     shown = [(process.pid, flags) for process in servers if (flags := _secret_flags(process))]
     if not shown:
-        return Finding(Status.OK, f"{len(servers)} servers run, none with a key in its arguments")
+        return Finding(
+            Status.OK, f"servers that run: {len(servers)}; none with a key in its arguments"
+        )
     pid, flags = shown[0]
     return Finding(
         Status.WARN,

@@ -45,8 +45,8 @@ CASES: list[Case] = [
         Status.WARN,
         "any web page may ask",
     ),
-    ("SGE-SEC-004", {}, Status.OK, "0 servers run"),
-    ("SGE-SEC-004", {"machine": FakeMachine(processes=(BARE,))}, Status.OK, "1 servers run"),
+    ("SGE-SEC-004", {}, Status.OK, "servers that run: 0;"),
+    ("SGE-SEC-004", {"machine": FakeMachine(processes=(BARE,))}, Status.OK, "servers that run: 1;"),
     ("SGE-SEC-004", {"machine": FakeMachine(processes=None)}, Status.SKIP, "does not show"),
     (
         "SGE-SEC-004",
@@ -112,7 +112,7 @@ def test_the_key_itself_is_never_shown() -> None:
 )
 def test_what_only_speaks_of_sglang_is_no_server(argv: tuple[str, ...]) -> None:
     machine = FakeMachine(processes=(Running(1, argv),))
-    assert find("SGE-SEC-004", machine).found.startswith("0 servers run")
+    assert find("SGE-SEC-004", machine).found.startswith("servers that run: 0;")
 
 
 def test_a_real_process_with_a_key_in_its_arguments_is_found() -> None:
