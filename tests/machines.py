@@ -5,9 +5,43 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sgl_embed_kit.machine import Gpu, PortUse
+from sgl_embed_kit.machine import (
+    Distribution,
+    File,
+    Folder,
+    Gpu,
+    Group,
+    OpenFiles,
+    PortUse,
+    Running,
+)
 
 H200 = Gpu("NVIDIA H200", 150_754_820_096, 150_000_000_000)
+
+SITE = Path("/venv/lib/python3.12/site-packages")
+PROGRAMS = frozenset({"cc", "gcc", "c++", "ninja", "nvcc", "lscpu", "numactl"})
+PACKAGES = {
+    "sglang": (
+        Distribution(
+            "0.5.23",
+            SITE,
+            (
+                "torch==2.14.1",
+                "transformers==5.19.0",
+                "tokenizers==0.23.2",
+                "flashinfer_python[cu13]==0.7.2",
+                "sglang-kernel==0.4.10",
+                "av==16.1.0; extra == 'diffusion'",
+            ),
+        ),
+    ),
+    "torch": (Distribution("2.14.1+cu130", SITE),),
+    "transformers": (Distribution("5.19.0", SITE),),
+    "tokenizers": (Distribution("0.23.2", SITE),),
+    "flashinfer-python": (Distribution("0.7.2", SITE),),
+    "sglang-kernel": (Distribution("0.4.10", SITE),),
+}
+VARIABLES = {"HOME": "/home/user", "PATH": "/usr/bin:/bin"}
 
 
 @dataclass
@@ -24,6 +58,17 @@ class FakeMachine:
     cpus: float = 8
     features: frozenset[str] = frozenset({"avx512_bf16"})
     shm: int | None = 8_000_000_000
+    variables: dict[str, str] = field(default_factory=lambda: dict(VARIABLES))
+    folders: dict[str, Folder] = field(default_factory=dict)
+    files: dict[str, File | None] = field(default_factory=dict)
+    missing: tuple[str, ...] = ("/node1",)
+    programs: frozenset[str] = PROGRAMS
+    packages: dict[str, tuple[Distribution, ...]] = field(default_factory=lambda: dict(PACKAGES))
+    processes: tuple[Running, ...] | None = ()
+    files_limit: OpenFiles | None = OpenFiles(1024, 524_288)  # noqa: RUF009 - it is frozen
+    group: Group = Group()  # noqa: RUF009 - it is frozen
+    swap: int = 0
+    time: float = 1_800_000_000.0
 
     def platform(self) -> str:
         return self.system
@@ -39,6 +84,38 @@ class FakeMachine:
 
     def disk_free(self, path: Path) -> int:
         return self.disk
+
+    def environment(self) -> dict[str, str]:
+        return self.variables
+
+    def folder(self, path: Path) -> Folder:
+        return self.folders.get(str(path), Folder(path, free=self.disk))
+
+    def file(self, path: Path) -> File | None:
+        if str(path).endswith(self.missing):
+            return None
+        return self.files.get(str(path), File(path))
+
+    def program(self, name: str, search: str | None) -> Path | None:
+        return Path("/usr/bin") / name if name in self.programs else None
+
+    def distributions(self, name: str) -> tuple[Distribution, ...]:
+        return self.packages.get(name, ())
+
+    def running(self, word: str) -> tuple[Running, ...] | None:
+        return self.processes
+
+    def open_files(self) -> OpenFiles | None:
+        return self.files_limit
+
+    def control_group(self) -> Group:
+        return self.group
+
+    def swap_free(self) -> int:
+        return self.swap
+
+    def now(self) -> float:
+        return self.time
 
     def gpus(self) -> tuple[Gpu, ...]:
         return self.devices

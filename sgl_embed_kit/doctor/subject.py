@@ -77,6 +77,11 @@ class Subject:
         """The flags of the SGLang that will run, or that the profile is for."""
         return table_for(self.profile.sglang.version, self.installed)
 
+    @cached_property
+    def environment(self) -> Mapping[str, str]:
+        """The variables of the server, but for those that the toolkit itself sets."""
+        return {**self.machine.environment(), **self.profile.env}
+
     @property
     def stand_in(self) -> Path | None:
         """Folder of the CPU engine where it is needed, else None.

@@ -1,5 +1,21 @@
 """What this machine has, behind one seam: the `Machine` protocol."""
 
-from sgl_embed_kit.machine.machine import Gpu, Machine, PortUse, RealMachine
+from sgl_embed_kit.machine.cgroup import Group
+from sgl_embed_kit.machine.files import File
+from sgl_embed_kit.machine.folders import Folder
+from sgl_embed_kit.machine.machine import Gpu, Machine, OpenFiles, PortUse, RealMachine
+from sgl_embed_kit.machine.packages import Distribution
+from sgl_embed_kit.machine.processes import Running
 
-__all__ = ["Gpu", "Machine", "PortUse", "RealMachine"]
+__all__ = [
+    "Distribution",
+    "File",
+    "Folder",
+    "Gpu",
+    "Group",
+    "Machine",
+    "OpenFiles",
+    "PortUse",
+    "RealMachine",
+    "Running",
+]

@@ -25,11 +25,13 @@ class Group:
         memory_limit: Bytes that the tightest of the groups may use.
         memory_free: Bytes that can still be had of it; the page cache can be taken back.
         cpus: Processors' worth of time, such as 1.5.
+        killed: Processes that the kernel has ended because they took more.
     """
 
     memory_limit: int | None = None
     memory_free: int | None = None
     cpus: float | None = None
+    killed: int = 0
 
 
 def own_group(root: Path = ROOT, membership: Path = MEMBERSHIP) -> Group:
@@ -40,6 +42,7 @@ def own_group(root: Path = ROOT, membership: Path = MEMBERSHIP) -> Group:
         memory_limit=min((limit for limit, _ in memory), default=None),
         memory_free=min((free for _, free in memory), default=None),
         cpus=min(quotas, default=None),
+        killed=_killed(root, membership),
     )
 
 
@@ -54,6 +57,13 @@ def _memory(root: Path, membership: Path) -> Iterator[tuple[int, int]]:
             if limit is not None and usage is not None and limit < NO_LIMIT:
                 used = usage - _statistic(folder / "memory.stat", cache)
                 yield limit, max(0, limit - used)
+
+
+def _killed(root: Path, membership: Path) -> int:
+    """Return how many processes of the own group, or of one within it, were ended."""
+    group = next(_groups(root, membership, "memory"), root)
+    files = (group / "memory.events", group / "memory.oom_control")
+    return max(_statistic(file, "oom_kill") for file in files)
 
 
 def _quotas(root: Path, membership: Path) -> Iterator[float]:

@@ -7,11 +7,17 @@ import platform
 import shutil
 import socket
 import sys
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from sgl_embed_kit.machine.cgroup import own_group
+from sgl_embed_kit.machine.cgroup import Group, own_group
+from sgl_embed_kit.machine.files import File, file_at
+from sgl_embed_kit.machine.folders import Folder, look_at
+from sgl_embed_kit.machine.packages import Distribution, distributions_named
+from sgl_embed_kit.machine.processes import Running, running_with
 
 if TYPE_CHECKING:
     import psutil
@@ -24,6 +30,14 @@ class Gpu:
     name: str
     memory_total: int
     memory_free: int
+
+
+@dataclass(frozen=True)
+class OpenFiles:
+    """How many files a process may have open: now, and at most if it asks for more."""
+
+    soft: int
+    hard: int
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,36 @@ class Machine(Protocol):
 
     def disk_free(self, path: Path) -> int:
         """Return the bytes free where `path` is, or will be."""
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables that a server would inherit."""
+
+    def folder(self, path: Path) -> Folder:
+        """Return what can be done in a folder, or where it is not, in the one above it."""
+
+    def file(self, path: Path) -> File | None:
+        """Return what the system says of a file or folder; None where there is none."""
+
+    def program(self, name: str, search: str | None) -> Path | None:
+        """Return where a program is; None where no folder of `search` (a PATH) has it."""
+
+    def distributions(self, name: str) -> tuple[Distribution, ...]:
+        """Return what this environment has of a Python package, the one that counts first."""
+
+    def running(self, word: str) -> tuple[Running, ...] | None:
+        """Return the processes with a word in their arguments; None where none is shown."""
+
+    def open_files(self) -> OpenFiles | None:
+        """Return how many files a server may open; None where the system has no limit."""
+
+    def control_group(self) -> Group:
+        """Return the limits of the container that this process is in."""
+
+    def swap_free(self) -> int:
+        """Return the bytes of swap space that are free."""
+
+    def now(self) -> float:
+        """Return what the clock says, in seconds since 1970."""
 
     def gpus(self) -> tuple[Gpu, ...]:
         """Return the GPUs that this process may use; none where there is no driver."""
@@ -104,6 +148,55 @@ class RealMachine:
         while not path.exists() and path != path.parent:
             path = path.parent
         return shutil.disk_usage(path).free
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables of this process."""
+        return os.environ
+
+    def folder(self, path: Path) -> Folder:
+        """Try to make a file in a folder, or where it is not, in the one above it."""
+        return look_at(path)
+
+    def file(self, path: Path) -> File | None:
+        """Return what the system says of a file or folder; None where there is none."""
+        return file_at(path)
+
+    def program(self, name: str, search: str | None) -> Path | None:
+        """Return where a program is; None where no folder of `search` (a PATH) has it."""
+        found = shutil.which(name, path=search)
+        return Path(found) if found else None
+
+    def distributions(self, name: str) -> tuple[Distribution, ...]:
+        """Return what this environment has of a Python package, the one that counts first."""
+        return distributions_named(name)
+
+    def running(self, word: str) -> tuple[Running, ...] | None:
+        """Return the processes with a word in their arguments; None where none is shown."""
+        return running_with(word)
+
+    def open_files(self) -> OpenFiles | None:
+        """Return how many files a server may open; None where the system has no limit."""
+        try:
+            import resource  # not on Windows
+        except ImportError:
+            return None
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        unlimited = resource.RLIM_INFINITY
+        return OpenFiles(*(sys.maxsize if each == unlimited else each for each in (soft, hard)))
+
+    def control_group(self) -> Group:
+        """Return the limits of the container that this process is in."""
+        return own_group()
+
+    def swap_free(self) -> int:
+        """Return the bytes of swap space that are free."""
+        import psutil
+
+        return int(psutil.swap_memory().free)
+
+    def now(self) -> float:
+        """Return what the clock says, in seconds since 1970."""
+        return time.time()
 
     def gpus(self) -> tuple[Gpu, ...]:
         """Return the GPUs that NVML reports and CUDA_VISIBLE_DEVICES does not hide."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import mmap
+import os
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -19,6 +21,10 @@ TESTED_BELOW = (0, 5, 24)
 
 PLUGIN_GROUP = "sglang.srt.plugins"
 GUARD_PLUGIN = "sgl_embed_guard"
+LONG_SHEBANG = re.compile(
+    rb"#!/bin/sh\n'''exec' (?P<quote>[\"']?)(?P<python>.+?)(?P=quote) \"\$0\""
+)
+"""How pip and uv begin a script whose Python has a path too long for the kernel."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,8 @@ class Installed:
         command: Its command-line program, or None where the environment has none.
         kernels: Why the real `sgl_kernel` cannot be loaded; empty where it can be.
         sees_guard: Whether its plugin framework will find the guard.
+        foreign_python: The Python that its command runs in, where that is of another
+            environment than this one.
     """
 
     version: str
@@ -38,6 +46,7 @@ class Installed:
     command: Path | None
     kernels: str
     sees_guard: bool
+    foreign_python: Path | None = None
 
     @property
     def is_tested(self) -> bool:
@@ -70,7 +79,27 @@ def find_installed() -> Installed | None:
         sees_guard=any(
             entry.name == GUARD_PLUGIN for entry in metadata.entry_points(group=PLUGIN_GROUP)
         ),
+        foreign_python=_foreign_python(Path(found)) if found else None,
     )
+
+
+def _foreign_python(script: Path) -> Path | None:
+    """Return the Python that runs a script, unless it is of this very environment."""
+    try:
+        with script.open("rb") as file:
+            begin = file.read(4096)
+    except OSError:
+        return None
+    if not begin.startswith(b"#!"):
+        return None
+    long = LONG_SHEBANG.match(begin)
+    line = long["python"] if long else begin[2:].splitlines()[0]
+    python = Path(line.decode("utf-8", "replace").strip())
+    if python.name.startswith("env "):
+        return None  # whichever Python comes first on the server's PATH
+    # python and python3 of an environment are links to one another.
+    is_here = os.path.realpath(python.parent) == os.path.realpath(Path(sys.executable).parent)
+    return None if is_here else python
 
 
 def _why_kernels_cannot_load() -> str:

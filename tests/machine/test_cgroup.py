@@ -1,6 +1,7 @@
 """Limits of control groups: from the files of both versions, and real ones of version 1."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,20 @@ def test_without_control_groups_there_is_no_limit(tmp_path: Path) -> None:
     assert own_group(tmp_path / "no", tmp_path / "membership") == Group()
 
 
+@pytest.mark.parametrize(
+    ("membership", "file"),
+    [
+        ("0::/pod/box\n", "pod/box/memory.events"),
+        ("5:memory:/pod/box\n", "memory/pod/box/memory.oom_control"),
+    ],
+)
+def test_processes_that_the_kernel_ended_are_counted(
+    tmp_path: Path, membership: str, file: str
+) -> None:
+    content = "low 0\noom 4\noom_kill 3\nunder_oom 0"
+    assert tree(tmp_path, membership, {file: content}).killed == 3
+
+
 def test_a_real_limit_of_version_1_is_found_where_one_can_be_made() -> None:
     folder = ROOT / "memory" / f"sgl-embed-test-{os.getpid()}"
     try:
@@ -120,5 +135,27 @@ def test_a_real_limit_of_version_1_is_found_where_one_can_be_made() -> None:
         limit, available = map(int, done.stdout.split())
         assert limit == GIB
         assert GIB // 2 < available <= GIB
+    finally:
+        folder.rmdir()
+
+
+def test_a_real_process_that_was_killed_for_memory_is_counted(tmp_path: Path) -> None:
+    folder = ROOT / "memory" / f"sgl-embed-test-killed-{os.getpid()}"
+    try:
+        folder.mkdir()
+    except OSError:
+        return  # version 2, or no right to; the files above stand for it
+    try:
+        (folder / "memory.limit_in_bytes").write_text(str(2**26))
+        code = (
+            "import os; from pathlib import Path\n"
+            f"Path({str(folder)!r}, 'cgroup.procs').write_text(str(os.getpid()))\n"
+            "b'x' * 2**27"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+        assert done.returncode == -signal.SIGKILL
+        membership = tmp_path / "membership"
+        membership.write_text(f"5:memory:/{folder.name}\n")
+        assert own_group(ROOT, membership).killed == 1
     finally:
         folder.rmdir()

@@ -1,15 +1,18 @@
 """The real machine: what can be asked on any."""
 
 import os
+import resource
 import shutil
 import socket
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from sgl_embed_kit.machine import RealMachine
-from sgl_embed_kit.machine.cgroup import Group
+from sgl_embed_kit.machine import OpenFiles, RealMachine
+from sgl_embed_kit.machine.cgroup import Group, own_group
 
 
 def test_a_port_that_is_listened_on_is_in_use_and_its_holder_known() -> None:
@@ -72,6 +75,34 @@ def test_a_control_groups_limit_is_all_the_memory_there_is(
     monkeypatch.setattr("sgl_embed_kit.machine.machine.own_group", lambda: group)
     assert RealMachine().memory_total() == 100_000_000
     assert RealMachine().memory_available() == 40_000_000
+
+
+def test_a_program_is_looked_for_on_the_path_that_is_given(tmp_path: Path) -> None:
+    (tmp_path / "tool").write_text("#!/bin/sh\n")
+    machine = RealMachine()
+    assert machine.program("tool", str(tmp_path)) is None
+    (tmp_path / "tool").chmod(0o755)
+    assert machine.program("tool", str(tmp_path)) == tmp_path / "tool"
+    assert machine.program("tool", "/nowhere") is None
+
+
+def test_the_limit_of_open_files_is_this_processs() -> None:
+    limit = RealMachine().open_files()
+    assert limit is not None
+    assert (limit.soft, limit.hard) == resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+def test_no_limit_of_open_files_is_more_than_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (10, resource.RLIM_INFINITY))
+    assert RealMachine().open_files() == OpenFiles(10, sys.maxsize)
+
+
+def test_clock_environment_swap_and_control_group_are_this_processs() -> None:
+    machine = RealMachine()
+    assert machine.now() == pytest.approx(time.time(), abs=5)
+    assert machine.environment()["PATH"] == os.environ["PATH"]
+    assert machine.swap_free() == psutil.swap_memory().free
+    assert machine.control_group().memory_limit == own_group().memory_limit
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])

@@ -97,3 +97,34 @@ def test_kernels_load_only_with_what_they_need(
     monkeypatch.setattr(ctypes, "CDLL", load)
     found = installed._why_kernels_cannot_load()
     assert found == reason if reason == "" else reason in found
+
+
+@pytest.mark.parametrize(
+    ("script", "other"),
+    [
+        ("#!{here}/python3\nimport sys\n", None),
+        ("#!{here}/python3.99 -E\n", None),
+        ("#!/opt/other/bin/python3\n", "/opt/other/bin/python3"),
+        ('#!/bin/sh\n\'\'\'exec\' "/opt/a b/bin/python" "$0" "$@"\n', "/opt/a b/bin/python"),
+        ("#!/bin/sh\n'''exec' /opt/long/bin/python \"$0\" \"$@\"\n", "/opt/long/bin/python"),
+        ("#!/bin/sh\n'''exec' '/opt/uv/bin/python' \"$0\" \"$@\"\n", "/opt/uv/bin/python"),
+        ("#!/bin/sh\n'''exec' {here}/python \"$0\" \"$@\"\n", None),
+        ("#!/usr/bin/env python3\n", None),
+        ("\x7fELF", None),
+        ("", None),
+    ],
+)
+def test_a_command_of_another_environment_is_told_by_its_first_lines(
+    tmp_path: Path, script: str, other: str | None
+) -> None:
+    path = tmp_path / "sglang"
+    path.write_text(script.format(here=Path(sys.executable).parent))
+    found = installed._foreign_python(path)
+    assert found == (Path(other) if other else None)
+
+
+def test_an_environment_that_is_reached_through_a_link_is_the_same(tmp_path: Path) -> None:
+    (tmp_path / "bin").symlink_to(Path(sys.executable).parent)
+    (tmp_path / "sglang").write_text(f"#!{tmp_path}/bin/python\n")
+    assert installed._foreign_python(tmp_path / "sglang") is None
+    assert installed._foreign_python(tmp_path / "gone") is None

@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sgl_embed_kit.doctor.catalogue import catalogue
-from sgl_embed_kit.doctor.checks import engine, host, keys, memory, model, packages, ports
+from sgl_embed_kit.doctor.checks import (
+    engine,
+    host,
+    keys,
+    memory,
+    model,
+    packages,
+    ports,
+    security,
+    toolchain,
+)
 from sgl_embed_kit.doctor.engine import Check, Finding
 from sgl_embed_kit.doctor.subject import Subject
 
 _LOOKS: dict[str, Callable[[Subject], Finding]] = {
     "SGE-PY-001": packages.python,
     "SGE-PKG-001": packages.sglang,
+    "SGE-PKG-002": packages.kernels,
+    "SGE-PKG-003": packages.requirements,
+    "SGE-PKG-004": packages.copies,
+    "SGE-PKG-005": packages.bytecode,
+    "SGE-PKG-006": packages.same_environment,
     "SGE-ENG-001": engine.engine,
     "SGE-GRD-001": packages.guard,
     "SGE-NET-001": ports.port,
@@ -21,6 +36,17 @@ _LOOKS: dict[str, Callable[[Subject], Finding]] = {
     "SGE-SHM-001": host.shared_memory,
     "SGE-TMP-001": host.temporary_folder,
     "SGE-KEY-001": keys.keys,
+    "SGE-CGRP-001": host.container,
+    "SGE-FILES-001": host.open_files,
+    "SGE-CLOCK-001": host.clock,
+    "SGE-JIT-001": toolchain.compilers,
+    "SGE-JIT-002": toolchain.caches,
+    "SGE-NUMA-001": toolchain.numa,
+    "SGE-SEC-001": security.exposure,
+    "SGE-SEC-002": security.maintenance_routes,
+    "SGE-SEC-003": security.cross_origin,
+    "SGE-SEC-004": security.keys_in_arguments,
+    "SGE-SEC-005": security.key_files,
     "SGE-MOD-001": model.model,
 }
 

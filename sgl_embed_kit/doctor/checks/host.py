@@ -1,12 +1,15 @@
-"""Checks of the host: processors, shared memory, the folder for temporary files."""
+"""Checks of the host: what a container may use, shared memory, files, the clock."""
 
 from __future__ import annotations
 
-import tempfile
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
+from sgl_embed_kit.plan.memory import THREE_PROCESSES
+from sgl_embed_kit.plan.plan import gigabytes
 
 LONGEST_SOCKET_PATH = 107
 """Characters of a Unix socket's path (sun_path of unix(7) holds 108 with its end)."""
@@ -14,9 +17,19 @@ NAME_IN_TEMP = 12
 """Characters of "/tmp" and eight random ones: SGLang's processes talk through sockets that
 tempfile.NamedTemporaryFile names
 (PortArgs.init_new in srt/server_args.py)."""
+SYSTEMS_TEMPORARY = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108 - named, not used
 FEWEST_PROCESSORS = 2
 LEAST_SHARED_MEMORY = 2**30
 """What NCCL's guide gives containers: docker run --shm-size=1g (Troubleshooting)."""
+SGLANGS_OPEN_FILES = 65535
+"""What SGLang asks for; where it may not have that many, it keeps what there is (set_ulimit in
+srt/utils/common.py)."""
+OWN_OPEN_FILES = 128
+"""Of each of its processes; 35, 73 and 21 were open without a connection (SGLang 0.5.23, CPU,
+tiny model)."""
+FEWEST_CLIENTS = 128
+CLOCK_SLACK = 86_400.0
+"""Seconds; what was unpacked with the local time of another zone lies hours ahead."""
 BFLOAT16_FEATURES = ("amx_bf16", "avx512_bf16")
 
 
@@ -55,18 +68,91 @@ def shared_memory(subject: Subject) -> Finding:
     return Finding(Status.OK, found)
 
 
-def temporary_folder(_subject: Subject) -> Finding:
-    """Look whether SGLang's processes can make their sockets in the temporary folder."""
-    try:
-        folder = Path(tempfile.gettempdir())
-        with tempfile.NamedTemporaryFile(dir=folder):
-            pass
-    except OSError as error:
+def container(subject: Subject) -> Finding:
+    """Look whether the container may use enough memory at all, however much is free now."""
+    group = subject.machine.control_group()
+    free = subject.machine.swap_free()
+    swap = f"{gigabytes(free)} of swap, not counted on" if free else "no swap"
+    if group.memory_limit is None:
+        return Finding(Status.OK, f"no control group limits memory; {swap}")
+    found = f"{gigabytes(group.memory_limit)} for this control group; {swap}"
+    if group.memory_limit < THREE_PROCESSES:
         return Finding(
             Status.ERROR,
-            f"no folder for temporary files can be written: {error.strerror}",
+            found,
+            f"{gigabytes(THREE_PROCESSES)} for SGLang's three processes, before any weights",
+            "docker run --memory=8g  # or resources.limits.memory: 8Gi in a pod",
+        )
+    if group.killed:
+        return Finding(Status.INFO, f"{found}; {group.killed} processes were killed for memory")
+    return Finding(Status.OK, found)
+
+
+def open_files(subject: Subject) -> Finding:
+    """Look whether the server may have as many connections as requests that it takes."""
+    limit = subject.machine.open_files()
+    if limit is None:
+        return Finding(Status.SKIP, "this system does not say how many files may be open")
+    allowed = max(limit.soft, SGLANGS_OPEN_FILES if limit.hard >= SGLANGS_OPEN_FILES else 0)
+    limits = subject.profile.limits
+    requests = sum(filter(None, (limits.max_running_requests, limits.max_queued_requests)))
+    needed = OWN_OPEN_FILES + max(requests, FEWEST_CLIENTS)
+    found = f"{allowed} files may be open (soft limit {limit.soft}, hard {limit.hard})"
+    if allowed < needed:
+        return Finding(
+            Status.WARN,
+            found,
+            f"{needed}: {OWN_OPEN_FILES} for SGLang itself, and one for each connection",
+            f"ulimit -Sn {needed}"
+            if limit.hard >= needed
+            else f"docker run --ulimit nofile={SGLANGS_OPEN_FILES}  # LimitNOFILE= in systemd",
+        )
+    return Finding(Status.OK, found)
+
+
+def clock(subject: Subject) -> Finding:
+    """Look whether the clock is before moments that have certainly been.
+
+    A clock that is ahead cannot be told from a quiet machine without asking another one;
+    and whether the kernel takes it for synchronised says little in virtual machines, which
+    have the time of their host.
+    """
+    places = (Path(__file__), Path(sys.prefix), Path("/etc"))
+    past = sorted(found.modified for path in places if (found := subject.machine.file(path)))
+    now = subject.machine.now()
+    # Behind two of them: one alone may have been written when the clock was ahead.
+    if len(past) < len(places) or now + CLOCK_SLACK >= past[-2]:
+        return Finding(Status.OK, _date(now))
+    return Finding(
+        Status.WARN,
+        f"{_date(now)}, and files here were written on {_date(past[-2])}",
+        "the right time: before theirs, certificates of a model hub are not valid",
+        "timedatectl set-ntp true",
+    )
+
+
+def _date(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def temporary_folder(subject: Subject) -> Finding:
+    """Look whether SGLang's processes can make their sockets in the temporary folder.
+
+    Whether programs can be run from there does not matter: what is compiled there is
+    loaded from the caches (`_compile_so` in triton/runtime/build.py).
+    """
+    tried = {path: subject.machine.folder(path) for path in temporary_folders(subject)}
+    faults = {
+        path: folder.fault or ("" if folder.path == path else "it does not exist")
+        for path, folder in tried.items()
+    }
+    folder = next((path for path, fault in faults.items() if not fault), None)
+    if folder is None:
+        return Finding(
+            Status.ERROR,
+            f"no folder for temporary files can be written: {next(iter(faults.values()))}",
             "one that can be, for the sockets of SGLang's processes",
-            "export TMPDIR=/a/folder/you/own",
+            'export TMPDIR="$(mktemp -d -p ~)"',
         )
     length = len(str(folder)) + NAME_IN_TEMP
     if length > LONGEST_SOCKET_PATH:
@@ -76,4 +162,20 @@ def temporary_folder(_subject: Subject) -> Finding:
             f"{LONGEST_SOCKET_PATH} at most, for the sockets of SGLang's processes",
             "export TMPDIR=/tmp",
         )
+    first = next(iter(faults))
+    if faults[first]:
+        return Finding(
+            Status.INFO, f"{folder} is used: {first} cannot be written ({faults[first]})"
+        )
     return Finding(Status.OK, f"{folder} can be written")
+
+
+def temporary_folders(subject: Subject) -> list[Path]:
+    """Return the folders that Python tries in turn for temporary files.
+
+    The first that can be written is taken (docs.python.org/3/library/tempfile.html,
+    gettempdir); the working directory, which comes last, is left out: no server should
+    have its sockets there.
+    """
+    named = (subject.environment.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+    return [Path(name).absolute() for name in (*filter(None, named), *SYSTEMS_TEMPORARY)]

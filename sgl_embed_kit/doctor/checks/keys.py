@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.errors import KitError
@@ -16,7 +14,7 @@ def keys(subject: Subject) -> Finding:
     if not server.keys:
         return Finding(Status.OK, "the profile asks for no key")
     try:
-        read_keys(server.keys, os.environ)
+        read_keys(server.keys, subject.machine.environment())
     except KitError as error:
         what = error.what.rstrip(".")
         return Finding(Status.ERROR, f"{what}: {error.why}", "the key of the profile", error.cure)

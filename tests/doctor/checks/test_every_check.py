@@ -54,6 +54,13 @@ ALWAYS_TELLS = {
     "SGE-CPU-001": "the system tells",
     "SGE-TMP-001": "a file is written",
     "SGE-KEY-001": "a key is read",
+    "SGE-CGRP-001": "no control group is no limit",
+    "SGE-CLOCK-001": "there is always a clock, and a file that was written",
+    "SGE-JIT-001": "PATH is looked through",
+    "SGE-JIT-002": "a file is written",
+    "SGE-SEC-001": "the profile tells",
+    "SGE-SEC-002": "the profile tells",
+    "SGE-SEC-003": "the profile tells",
     "SGE-MOD-001": "what is not here yet is no fault",
 }
 """Checks that never say `skip`, and why."""
