@@ -9,11 +9,12 @@ from pydantic import ValidationError
 
 from sgl_embed_kit.profile import Profile
 
-PROGRAMS = frozenset(
-    "apt-get cat chmod chown curl df docker du export find free hf kill ldconfig ln ls lsof mkdir "
-    "modelscope mount mv nproc nvidia-smi openssl pip ps python3.12 rm sgl-embed ss sudo sysctl "
-    "systemctl timedatectl ulimit umask unset uname".split()
-)
+_NAMES = """
+apt-get cat chmod chown curl df docker du export find free hf kill ldconfig ln ls lsof mkdir
+modelscope mount mv nproc nvidia-smi openssl pip ps python3.12 rm sgl-embed ss sudo sysctl
+systemctl timedatectl ulimit umask unset uname
+"""
+PROGRAMS = frozenset(_NAMES.split())
 """What a fix may call: programs of Linux, of NVIDIA's driver and of Python's packages."""
 HARMFUL = ("--gpu-reset", "--disable-flash-attn", "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN")
 """Cures of other people that do harm, or do not exist (P12 and P27 in tests/pitfalls.yaml)."""
