@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 import time
 import traceback
@@ -172,7 +173,7 @@ class _Run:
             Status.CRASH,
             f"a bug of sgl-embed in this check: {what}",
             fix=f"sgl-embed {__version__}, "
-            f"Python {'.'.join(map(str, self._subject.machine.python()))}, "
+            f"Python {platform.python_version()}, "
             f"SGLang {installed.version if installed else 'not installed'}: "
             f"{self._check.id} crashed in {last.name} ({Path(last.filename).name}:{last.lineno}): "
             f"{what}",

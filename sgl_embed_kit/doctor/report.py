@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import textwrap
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
@@ -117,7 +118,7 @@ def as_json(report: Report, subject: Subject, profile: str) -> str:
         schema="sgl-embed.doctor/1",
         versions=VersionsJson(
             sgl_embed_kit=__version__,
-            python=".".join(map(str, subject.machine.python())),
+            python=platform.python_version(),
             sglang=subject.installed.version if subject.installed else None,
         ),
         profile=subject.mask(profile),
@@ -191,6 +192,19 @@ def _by_category(results: Sequence[Result]) -> dict[str, list[Result]]:
     return found
 
 
+def _told_together(results: Sequence[Result]) -> list[list[Result]]:
+    """Return each result on its own, but those that were skipped for the same reason."""
+    found: dict[str, list[Result]] = {}
+    for result in results:
+        is_skipped = result.finding.status is Status.SKIP
+        found.setdefault(result.finding.found if is_skipped else result.check.id, []).append(result)
+    return list(found.values())
+
+
+def _titles(results: Sequence[Result]) -> str:
+    return ", ".join(result.check.about.title for result in results)
+
+
 def _named(category: str) -> str:
     return category.upper() if category in _ACRONYMS else category.capitalize()
 
@@ -219,20 +233,22 @@ class _Text:
         return self._styled(_named(category), bold=True)
 
     def results(self, results: Sequence[Result]) -> Iterator[str]:
-        """Yield the lines of each result."""
-        for result in results:
+        """Yield the lines of each result; what is skipped for one reason is told once."""
+        for result, *alike in _told_together(results):
             about, finding = result.check.about, result.finding
             key = "" if finding.status is Status.OK else about.id
             yield from self._entry(finding.status, about.title, finding.found, key)
+            if alike:
+                yield from _labelled("also", _titles(alike), paste=False)
             for label, text, paste in _told(about, finding, result.ignored):
                 yield from _labelled(label, text, paste=paste)
 
     def quiet(self, category: str, results: Sequence[Result]) -> Iterator[str]:
         """Yield a line for what is ok, and one for what was skipped, of a category."""
         for status in Status:
-            titles = [r.check.about.title for r in results if r.finding.status is status]
-            if titles and status in _QUIET:
-                shown = textwrap.shorten(", ".join(titles), _WIDTH, placeholder=" ...")
+            alike = [result for result in results if result.finding.status is status]
+            if alike and status in _QUIET:
+                shown = textwrap.shorten(_titles(alike), _WIDTH, placeholder=" ...")
                 yield from self._entry(status, _named(category), shown)
 
     def _entry(self, status: Status, label: str, text: str, key: str = "") -> Iterator[str]:

@@ -4,6 +4,7 @@ After a change of words: SGL_EMBED_GOLDEN=write pytest tests/doctor/test_report.
 """
 
 import json
+import platform
 import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -23,8 +24,9 @@ worlds = pytest.mark.parametrize("world", WORLDS)
 
 
 def golden(name: str, said: str) -> None:
-    """Compare without what changes: the toolkit's version, and lines of the tests."""
-    said = re.sub(r"\.py:\d+", ".py:1", said.replace(__version__, "1.2.3"))
+    """Compare without what changes: versions, and lines of the tests."""
+    said = said.replace(__version__, "1.2.3").replace(platform.python_version(), "3.12.1")
+    said = re.sub(r"\.py:\d+", ".py:1", said)
     assert_golden(FOLDER / name, f"{said}\n")
 
 
@@ -115,6 +117,17 @@ def test_fifty_checks_that_are_ok_take_a_line_each_and_in_short_a_line_a_categor
     assert as_text(report, Detail.FINDINGS) == "50 checks in 0.50 s: 50 ok"
 
 
+def test_what_is_skipped_for_one_reason_in_a_category_is_told_once() -> None:
+    reasons = {"a": "no driver", "b": "no driver", "c": "no GPU", "d": "no driver"}
+    found = [(name, Finding(Status.SKIP, why), "gpu") for name, why in reasons.items()]
+    found += [("e", Finding(Status.OK, "no driver"), "gpu"), ("f", found[0][1], "host")]
+    results = [Result(check(name, finding, group), finding, 1.0) for name, finding, group in found]
+    titles = re.findall(
+        r"^  \w+ +(\w+)|^ +also +(.*)", as_text(Report(tuple(results))), re.MULTILINE
+    )
+    assert titles == [("A", ""), ("", "B, D"), ("C", ""), ("E", ""), ("F", "")]
+
+
 def test_more_titles_than_a_line_holds_are_cut() -> None:
     fine = Finding(Status.OK, "fine")
     results = tuple(Result(check(f"title{n}", fine), fine, 1.0) for n in range(10))
@@ -141,7 +154,10 @@ def test_the_last_line_names_the_worst(statuses: list[Status], named: str | None
 def test_a_check_that_crashed_brings_a_line_to_report_it() -> None:
     report = report_of((check("bad"),))
     (line,) = (line for line in as_text(report).splitlines() if line.lstrip().startswith("report "))
-    assert f"sgl-embed {__version__}, Python 3.12.1, SGLang 0.5.23: SGE-BAD-001 crashed" in line
+    assert (
+        f"sgl-embed {__version__}, Python {platform.python_version()}, SGLang 0.5.23: SGE-BAD-001 crashed"
+        in line
+    )
     assert "(made_up.py:" in line
     assert line.endswith("ZeroDivisionError: x / 0")
 
@@ -153,7 +169,11 @@ def test_json_carries_schema_versions_summary_and_every_field() -> None:
     assert data["schema"] == "sgl-embed.doctor/1"
     assert data["profile"] == "mine"
     assert data["duration_ms"] == 500
-    assert data["versions"] == {"sgl_embed_kit": __version__, "python": "3.12.1", "sglang": None}
+    assert data["versions"] == {
+        "sgl_embed_kit": __version__,
+        "python": platform.python_version(),
+        "sglang": None,
+    }
     assert data["summary"] == {s: int(s is Status.WARN) for s in Status}
     assert data["results"] == [
         {
