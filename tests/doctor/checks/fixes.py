@@ -11,7 +11,7 @@ from sgl_embed_kit.profile import Profile
 
 _NAMES = """
 apt-get cat chmod chown curl df docker du export find free hf kill ldconfig ln ls lsof mkdir
-modelscope mount mv nproc nvidia-smi openssl pip ps python3.12 rm sgl-embed ss sudo sysctl
+modelscope mount mv nproc nvidia-smi openssl pip ps python python3.12 rm sgl-embed ss sudo sysctl
 systemctl timedatectl ulimit umask unset uname
 """
 PROGRAMS = frozenset(_NAMES.split())
