@@ -6,6 +6,7 @@ because something is slow.
 
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -26,7 +27,9 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 SECTION = "bench-cli"
 COLUMNS = 80
 ROUNDS = 25
-HEAD = ("command", "median", "min", "max", "ratio", "target", "held")
+HEAD = ("command", "median", "min", "max", "ratio", "MB", "goal", "held")
+NOWHERE = "http://127.0.0.1:9"
+"""An address that refuses connections: the discard port."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +40,34 @@ class Command:
         label: What the table calls it.
         argv: The program and its arguments.
         target: Wall seconds that its median should keep to; None for the yardstick.
+        megabytes: What its peak of memory should keep to, if anything.
+        statuses: Exit codes of a run that counts.
     """
 
     label: str
     argv: tuple[str, ...]
     target: float | None = None
+    megabytes: int | None = None
+    statuses: tuple[int, ...] = (0,)
+
+    def run(self, env: dict[str, str]) -> subprocess.Popen[bytes]:
+        """Start it, with its output thrown away."""
+        return subprocess.Popen(self.argv, env=env, stdout=subprocess.DEVNULL)
+
+    def check(self, status: int) -> None:
+        """Raise CalledProcessError where an exit code says that the run does not count."""
+        if status not in self.statuses:
+            raise subprocess.CalledProcessError(status, self.argv)
 
 
 def main() -> None:
     commands = commands_to_time()
     print(f"{ROUNDS} rounds of {len(commands)} commands, after one that is not counted", flush=True)
     with tempfile.TemporaryDirectory(prefix="sgl-embed-") as cache:
-        times = measure(commands, ROUNDS, environment(cache))
-    text = f"{table(commands, times)}\n\n{conditions()}"
+        env = environment(cache)
+        times = measure(commands, ROUNDS, env)
+        peaks = [peak(command, env) for command in commands]
+    text = f"{table(commands, times, peaks)}\n\n{conditions()}"
     print(f"\n{text}\n")
     page = with_section(PAGE.read_text(encoding="utf-8"), SECTION, text)
     PAGE.write_text(page, encoding="utf-8")
@@ -61,16 +79,18 @@ def commands_to_time() -> list[Command]:
     program = str(Path(sys.executable).with_name("sgl-embed"))
     shipped = tuple(bundled_profiles())
     check = Command(
-        f"profile check (all {len(shipped)})", (program, "profile", "check", *shipped), 0.6
+        f"profile check, all {len(shipped)}", (program, "profile", "check", *shipped), 0.6
     )
     return [
         Command("python -c pass", (sys.executable, "-c", "pass")),
         Command("--help", (program, "--help"), 0.25),
         *(
-            Command(f"launch {name} --dry-run", (program, "launch", name, "--dry-run"), 0.5)
+            Command(f"dry run of {name}", (program, "launch", name, "--dry-run"), 0.5)
             for name in ("tiny-cpu", "06b-a10")
         ),
         Command("plan 8b-a100", (program, "plan", "8b-a100", "--gpu", "A100"), 0.5),
+        # It may find something wrong here; it has looked at everything all the same.
+        Command("doctor minilm-cpu", (program, "doctor", "minilm-cpu"), 0.8, 120, statuses=(0, 1)),
         check,
     ]
 
@@ -80,10 +100,11 @@ def environment(cache: str) -> dict[str, str]:
 
     An installed package has its bytecode, so Python may write it: the round that is not
     counted compiles what pip has not. Without a cache, SGLang's flags are read from its
-    source each time, as on a machine where nothing was launched yet: the slowest case.
+    source each time, as on a machine where nothing was launched yet: the slowest case. No
+    model hub is in reach.
     """
     inherited = {name: v for name, v in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**inherited, "SGL_EMBED_CACHE": cache}
+    return {**inherited, "SGL_EMBED_CACHE": cache, "HF_ENDPOINT": NOWHERE}
 
 
 def measure(
@@ -101,25 +122,45 @@ def measure(
 def seconds(command: Command, env: dict[str, str]) -> float:
     """Run a command as a process of its own and return its wall time."""
     began = time.perf_counter()
-    subprocess.run(command.argv, env=env, stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - began
+    status = command.run(env).wait()
+    lasted = time.perf_counter() - began
+    command.check(status)
+    return lasted
 
 
-def table(commands: Sequence[Command], times: Sequence[Sequence[float]]) -> str:
+def peak(command: Command, env: dict[str, str]) -> int:
+    """Run a command and return the most memory that it had, in bytes, without its children.
+
+    As Linux tells while it runs. Not ru_maxrss, in which what started it counts.
+    """
+    process, most = command.run(env), 0
+    status = Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        known = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))
+        most = max(most, int(known[1]) * 1024 if known else 0)  # none once it has ended
+        time.sleep(0.001)
+    command.check(process.returncode)
+    return most
+
+
+def table(
+    commands: Sequence[Command], times: Sequence[Sequence[float]], peaks: Sequence[int]
+) -> str:
     """Return the figures as a Markdown table that reads well on a terminal, too.
 
     Args:
         commands: What was timed, the yardstick first.
         times: The wall times in seconds of each.
+        peaks: The most memory of each, in bytes.
     """
     yardstick = statistics.median(times[0])
     rows: list[tuple[str, ...]] = [HEAD]
-    for command, lasted in zip(commands, times, strict=True):
+    for command, lasted, most in zip(commands, times, peaks, strict=True):
         median = statistics.median(lasted)
         figures = [f"{value:.3f}" for value in (median, min(lasted), max(lasted))]
         target = "" if command.target is None else f"{command.target:.2f}"
-        held = "" if command.target is None else "yes" if median <= command.target else "no"
-        rows.append((command.label, *figures, f"{median / yardstick:.1f}", target, held))
+        ratio, memory = f"{median / yardstick:.1f}", f"{most / 1e6:.0f}"
+        rows.append((command.label, *figures, ratio, memory, target, held(command, median, most)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines = [
@@ -127,6 +168,14 @@ def table(commands: Sequence[Command], times: Sequence[Sequence[float]]) -> str:
         for cells in (rows[0], rule, *rows[1:])
     ]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def held(command: Command, median: float, most: int) -> str:
+    """Say whether a command keeps to its seconds and megabytes; nothing of the yardstick."""
+    if command.target is None:
+        return ""
+    fits = command.megabytes is None or most <= command.megabytes * 1e6
+    return "yes" if fits and median <= command.target else "no"
 
 
 def conditions() -> str:

@@ -13,7 +13,7 @@ import click
 from sgl_embed_kit.cli.colour import wants_colour
 from sgl_embed_kit.doctor import Report, Subject, run_checks
 from sgl_embed_kit.doctor.engine import Check
-from sgl_embed_kit.doctor.report import as_text
+from sgl_embed_kit.doctor.report import Detail, as_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -129,11 +129,11 @@ def heading(text: str) -> None:
 def preflight(subject: Subject, checks: Sequence[Check]) -> bool:
     """Run checks and show what is not right; say whether a start makes sense."""
     report = run_checks(subject, checks, subject.profile.doctor.ignore)
-    if not report.is_clean:
-        show_report(report.without_ok(), sys.stderr)
+    if not report.is_silent:
+        show_report(report, sys.stderr, Detail.FINDINGS)
     return not report.failures
 
 
-def show_report(report: Report, stream: TextIO) -> None:
+def show_report(report: Report, stream: TextIO, detail: Detail = Detail.ALL) -> None:
     """Show the results of checks on stdout or stderr."""
-    click.echo(as_text(report, colour=wants_colour(stream)), file=stream)
+    click.echo(as_text(report, detail, colour=wants_colour(stream)), file=stream)

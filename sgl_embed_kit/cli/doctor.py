@@ -16,7 +16,7 @@ from sgl_embed_kit.doctor.report import as_json, as_junit
 from sgl_embed_kit.doctor.selection import about_of, only
 from sgl_embed_kit.errors import ExitCode, UsageError
 from sgl_embed_kit.launch.profile import read_runnable
-from sgl_embed_kit.launch.quickstart import local_profile
+from sgl_embed_kit.launch.quickstart import LOCAL_PROFILE, local_profile
 from sgl_embed_kit.machine import RealMachine
 from sgl_embed_kit.sglang.diagnosis import diagnose
 from sgl_embed_kit.sglang.installed import find_installed
@@ -72,14 +72,17 @@ def command(
     installed = find_installed()
     if profile:
         loaded = read_runnable(profile, settings, installed, allow_unsafe=allow_unsafe)
-        subject = Subject.of(loaded.profile, installed, machine, loaded.mask)
+        subject, name = (
+            Subject.of(loaded.profile, installed, machine, loaded.mask),
+            loaded.path.stem,
+        )
     else:
-        subject = Subject.of(local_profile(machine), installed, machine)
-    reasons = {about_of(name).id: ON_THE_COMMAND_LINE for name in _listed(ignored)}
-    checks = only(CHECKS, _listed(wanted))
+        subject, name = Subject.of(local_profile(machine), installed, machine), LOCAL_PROFILE
+    reasons = {about_of(name).id: ON_THE_COMMAND_LINE for name in _listed("--ignore", ignored)}
+    checks = only(CHECKS, _listed("--only", wanted))
     report = run_checks(subject, checks, subject.profile.doctor.ignore | reasons)
     if form == "json":
-        click.echo(as_json(report, subject))
+        click.echo(as_json(report, subject, name))
     elif form == "junit":
         click.echo(as_junit(report, Status(fail_on)))
     else:
@@ -88,17 +91,31 @@ def command(
 
 
 def _diagnose(log: BinaryIO, fail_on: str, form: str) -> ExitCode:
-    found = diagnose(log)
     if form == "junit":
         raise UsageError(
             "A log is not shown in JUnit's form.",
             why="Its lines are no tests.",
             cure="sgl-embed doctor --log FILE --format json",
         )
+    try:
+        found = diagnose(log)
+    except OSError as error:
+        raise UsageError(
+            f"{log.name} cannot be read to its end.",
+            why=error.strerror or str(error),
+            cure=f"ls -l {log.name}",
+        ) from error
     click.echo(log_as_json(found) if form == "json" else log_as_text(found))
     bad = {"error", fail_on}
     return ExitCode.FAILED if any(d.problem.severity in bad for d in found) else ExitCode.OK
 
 
-def _listed(text: str | None) -> list[str]:
-    return [part for part in (text or "").split(",") if part.strip()]
+def _listed(option: str, text: str | None) -> list[str]:
+    names = [part for part in (text or "").split(",") if part.strip()]
+    if text is not None and not names:
+        raise UsageError(
+            f"{option} names no check.",
+            why="It takes ids or names of checks, with commas between them.",
+            cure=f"sgl-embed doctor {option} port,disk",
+        )
+    return names

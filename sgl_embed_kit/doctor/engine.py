@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from types import MappingProxyType
 
+from sgl_embed_kit import __version__
 from sgl_embed_kit.doctor.catalogue import About
 from sgl_embed_kit.doctor.subject import Subject
 
@@ -32,7 +36,8 @@ class Finding:
         status: The verdict.
         found: What is there.
         needed: What should be there; empty where nothing is missing.
-        fix: One command or edit that cures it; empty where nothing is wrong.
+        fix: One command, or one edit of the profile as YAML, that cures it; of a check that
+            crashed, a line to report it with. Empty where nothing is wrong.
     """
 
     status: Status
@@ -74,22 +79,24 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """The results of a run, in the order of the checks."""
+    """The results of a run, in the order of the checks.
+
+    Attributes:
+        results: What came of each check.
+        seconds: How long all of them took together.
+    """
 
     results: tuple[Result, ...]
+    seconds: float = 0.0
 
     def count(self, status: Status) -> int:
         """Return how many results have a status."""
         return sum(result.finding.status is status for result in self.results)
 
     @property
-    def is_clean(self) -> bool:
-        """Whether every check came out ok."""
-        return self.count(Status.OK) == len(self.results)
-
-    def without_ok(self) -> Report:
-        """Return only what a person should look at."""
-        return Report(tuple(r for r in self.results if r.finding.status is not Status.OK))
+    def is_silent(self) -> bool:
+        """Whether there is nothing that a person should look at before a start."""
+        return self.count(Status.OK) + self.count(Status.SKIP) == len(self.results)
 
     @property
     def failures(self) -> tuple[Result, ...]:
@@ -113,10 +120,12 @@ def run_checks(
     Args:
         subject: What they look at.
         checks: What to run.
-        ignored: Ids of checks whose errors and warnings are only told, each with the reason.
+        ignored: Ids of checks that may fail and are only told, each with the reason.
     """
+    began = time.perf_counter()
     runs = [_Run(check, subject) for check in checks]
-    return Report(tuple(_ignoring(run.result(), ignored) for run in runs))
+    results = tuple(_ignoring(run.result(), ignored) for run in runs)
+    return Report(results, time.perf_counter() - began)
 
 
 class _Run:
@@ -145,11 +154,7 @@ class _Run:
         try:
             finding = self._check.look(self._subject)
         except Exception as error:  # a broken check must not hide what the others found
-            finding = Finding(
-                Status.CRASH,
-                f"the check itself failed: {type(error).__name__}: {error}",
-                fix="report this line as a bug of sgl-embed",
-            )
+            finding = self._crash(error)
         mask = self._subject.mask
         shown = replace(
             finding,
@@ -159,9 +164,24 @@ class _Run:
         )
         self._result = Result(self._check, shown, (time.perf_counter() - self._began) * 1000)
 
+    def _crash(self, error: Exception) -> Finding:
+        """Return the finding of a check that crashed, with a line to report it."""
+        what = f"{type(error).__name__}: {error}"
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        installed = self._subject.installed
+        return Finding(
+            Status.CRASH,
+            f"a bug of sgl-embed in this check: {what}",
+            fix=f"sgl-embed {__version__}, "
+            f"Python {platform.python_version()}, "
+            f"SGLang {installed.version if installed else 'not installed'}: "
+            f"{self._check.id} crashed in {last.name} ({Path(last.filename).name}:{last.lineno}): "
+            f"{what}",
+        )
+
 
 def _ignoring(result: Result, ignored: Mapping[str, str]) -> Result:
     reason = ignored.get(result.check.id, "")
-    if not reason or result.finding.status not in {Status.WARN, Status.ERROR}:
+    if not reason or result.finding.status not in {Status.WARN, Status.ERROR, Status.CRASH}:
         return result
     return replace(result, finding=replace(result.finding, status=Status.INFO), ignored=reason)

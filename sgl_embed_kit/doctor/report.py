@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import textwrap
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from typing import Literal
 from xml.etree import ElementTree as ET
 
@@ -11,10 +13,14 @@ import click
 from pydantic import BaseModel, Field
 
 from sgl_embed_kit import __version__
-from sgl_embed_kit.doctor.engine import Report, Result, Status
+from sgl_embed_kit.doctor.catalogue import About
+from sgl_embed_kit.doctor.engine import Finding, Report, Result, Status
 from sgl_embed_kit.doctor.subject import Subject
 
 COLUMNS = 80
+_LABEL = 10
+_INDENT = " " * 9
+_WIDTH = COLUMNS - len(_INDENT) - _LABEL
 _COLOURS = {
     Status.OK: "green",
     Status.INFO: "cyan",
@@ -23,6 +29,21 @@ _COLOURS = {
     Status.SKIP: None,
     Status.CRASH: "magenta",
 }
+_QUIET = frozenset({Status.OK, Status.SKIP})
+"""What nobody needs to look at."""
+_ACRONYMS = frozenset({"gpu"})
+
+
+class Detail(StrEnum):
+    """How much of a report its text shows; what is to be looked at is always shown in full.
+
+    ALL: each result, by category. COMPACT: what is ok or skipped in a line a category.
+    FINDINGS: nothing of what is ok or skipped.
+    """
+
+    ALL = "all"
+    COMPACT = "compact"
+    FINDINGS = "findings"
 
 
 class VersionsJson(BaseModel):
@@ -64,16 +85,35 @@ class ReportJson(BaseModel):
     versions: VersionsJson
     profile: str
     summary: dict[Status, int]
+    duration_ms: float = Field(ge=0, description="Of all checks, which run side by side.")
     results: list[ResultJson]
 
 
-def as_text(report: Report, *, colour: bool = False) -> str:
-    """Return the report as lines of at most 80 columns, cures excepted."""
-    return "\n".join(line for result in report.results for line in _lines(result, colour))
+def as_text(report: Report, detail: Detail = Detail.ALL, *, colour: bool = False) -> str:
+    """Return the report as lines of at most 80 columns, what is to be pasted excepted."""
+    text = _Text(colour)
+    parts = []
+    for category, results in _by_category(report.results).items():
+        loud = [result for result in results if result.finding.status not in _QUIET]
+        if detail is Detail.ALL:
+            lines = [text.heading(category), *text.results(results)]
+        elif detail is Detail.COMPACT:
+            lines = [*text.quiet(category, results), *text.results(loud)]
+        else:
+            lines = list(text.results(loud))
+        parts += ["\n".join(lines)] if lines else []
+    between = "\n\n" if detail is Detail.ALL else "\n"
+    return between.join([*parts, _summary(report)])
 
 
-def as_json(report: Report, subject: Subject) -> str:
-    """Return the report as the object that `--format json` prints (report.schema.json)."""
+def as_json(report: Report, subject: Subject, profile: str) -> str:
+    """Return the report as the object that `--format json` prints (report.schema.json).
+
+    Args:
+        report: What to show.
+        subject: What the checks looked at.
+        profile: The profile's name.
+    """
     return ReportJson(
         schema="sgl-embed.doctor/1",
         versions=VersionsJson(
@@ -81,8 +121,9 @@ def as_json(report: Report, subject: Subject) -> str:
             python=platform.python_version(),
             sglang=subject.installed.version if subject.installed else None,
         ),
-        profile=subject.mask(subject.profile.model.name),
+        profile=subject.mask(profile),
         summary={status: report.count(status) for status in Status},
+        duration_ms=_milliseconds(report.seconds * 1000),
         results=[_result_json(result) for result in report.results],
     ).model_dump_json(by_alias=True, indent=2)
 
@@ -97,6 +138,7 @@ def as_junit(report: Report, fail_on: Status) -> str:
         failures=str(len(failing) - report.count(Status.CRASH)),
         errors=str(report.count(Status.CRASH)),
         skipped=str(report.count(Status.SKIP)),
+        time=f"{report.seconds:.3f}",
     )
     for result in report.results:
         about, finding = result.check.about, result.finding
@@ -128,34 +170,125 @@ def _result_json(result: Result) -> ResultJson:
         category=about.category,
         status=finding.status,
         title=about.title,
-        found=finding.found,
-        needed=finding.needed,
-        fix=finding.fix,
+        found=_printable(finding.found),
+        needed=_printable(finding.needed),
+        fix=_printable(finding.fix),
         docs=about.anchor,
         known_issue=IssueJson(url=issue.url, versions=issue.versions) if issue else None,
-        ignored=result.ignored,
-        duration_ms=round(result.duration_ms, 2),
+        ignored=_printable(result.ignored),
+        duration_ms=_milliseconds(result.duration_ms),
     )
 
 
-def _lines(result: Result, colour: bool) -> list[str]:
-    finding, indent = result.finding, " " * 18
-    status = f"{finding.status.value:<6}"
-    if colour:
-        status = click.style(status, fg=_COLOURS[finding.status])
-    found = textwrap.wrap(finding.found, COLUMNS - len(indent)) or [""]
-    lines = [f"  {status}  {result.check.about.title:<8}{found[0]}"]
-    lines += [f"{indent}{line}" for line in found[1:]]
-    told = [f"ignored: {result.ignored}"] if result.ignored else []
-    if finding.status not in {Status.OK, Status.INFO} and finding.needed:
-        told.append(f"needed: {finding.needed}")
-    for text in told:
-        lines += [f"{indent}{line}" for line in textwrap.wrap(text, COLUMNS - len(indent))]
-    if finding.status not in {Status.OK, Status.INFO} and finding.fix:
-        lines.append(f"{indent}cure: {finding.fix}")
-    return lines
+def _milliseconds(exact: float) -> float:
+    return round(exact, 2)
+
+
+def _by_category(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """Return the results by category; categories in the order in which they first come."""
+    found: dict[str, list[Result]] = {}
+    for result in results:
+        found.setdefault(result.check.about.category, []).append(result)
+    return found
+
+
+def _told_together(results: Sequence[Result]) -> list[list[Result]]:
+    """Return each result on its own, but those that were skipped for the same reason."""
+    found: dict[str, list[Result]] = {}
+    for result in results:
+        is_skipped = result.finding.status is Status.SKIP
+        found.setdefault(result.finding.found if is_skipped else result.check.id, []).append(result)
+    return list(found.values())
+
+
+def _titles(results: Sequence[Result]) -> str:
+    return ", ".join(result.check.about.title for result in results)
+
+
+def _named(category: str) -> str:
+    return category.upper() if category in _ACRONYMS else category.capitalize()
+
+
+def _summary(report: Report) -> str:
+    """Return how many came out how, the time taken, and where to read more of the worst."""
+    counts = ", ".join(f"{n} {status}" for status in Status if (n := report.count(status)))
+    many = f"{len(report.results)} check{'' if len(report.results) == 1 else 's'}"
+    lines = [f"{many} in {report.seconds:.2f} s: {counts}"]
+    for status in (Status.ERROR, Status.WARN):
+        ids = [r.check.id for r in report.results if r.finding.status is status]
+        if ids:
+            lines.append(f"What that means, and how to cure it: sgl-embed explain {ids[0]}")
+            break
+    return "\n".join(lines)
+
+
+class _Text:
+    """Lines of the text: status, title, what was found, and the id of what is not ok."""
+
+    def __init__(self, colour: bool) -> None:
+        self._colour = colour
+
+    def heading(self, category: str) -> str:
+        """Return the line above the results of a category."""
+        return self._styled(_named(category), bold=True)
+
+    def results(self, results: Sequence[Result]) -> Iterator[str]:
+        """Yield the lines of each result; what is skipped for one reason is told once."""
+        for result, *alike in _told_together(results):
+            about, finding = result.check.about, result.finding
+            key = "" if finding.status is Status.OK else about.id
+            yield from self._entry(finding.status, about.title, finding.found, key)
+            if alike:
+                yield from _labelled("also", _titles(alike), paste=False)
+            for label, text, paste in _told(about, finding, result.ignored):
+                yield from _labelled(label, text, paste=paste)
+
+    def quiet(self, category: str, results: Sequence[Result]) -> Iterator[str]:
+        """Yield a line for what is ok, and one for what was skipped, of a category."""
+        for status in Status:
+            alike = [result for result in results if result.finding.status is status]
+            if alike and status in _QUIET:
+                shown = textwrap.shorten(_titles(alike), _WIDTH, placeholder=" ...")
+                yield from self._entry(status, _named(category), shown)
+
+    def _entry(self, status: Status, label: str, text: str, key: str = "") -> Iterator[str]:
+        """Yield the first lines of a result, its id at the right edge."""
+        room = " " * (len(key) + 2 if key else 0)
+        first, *more = textwrap.wrap(
+            _printable(text), _WIDTH, initial_indent=room, break_on_hyphens=False
+        ) or [room]
+        first = first[len(room) :]
+        shown = self._styled(f"{status.value:<7}", fg=_COLOURS[status])
+        if key:
+            first = f"{first:<{_WIDTH - len(key)}}{self._styled(key, dim=True)}"
+        yield f"  {shown}{label:<{_LABEL}}{first}".rstrip()
+        yield from (f"{_INDENT}{'':<{_LABEL}}{line}" for line in more)
+
+    def _styled(self, text: str, **style: str | bool | None) -> str:
+        return click.style(text, **style) if self._colour else text  # type: ignore[arg-type]
+
+
+def _told(about: About, finding: Finding, ignored: str) -> Iterator[tuple[str, str, bool]]:
+    """Yield what stands below a finding: label, text, and whether the text is to be pasted."""
+    if ignored:
+        yield "ignored", ignored, False
+    if finding.status is Status.CRASH:
+        yield "report", finding.fix, True
+    if finding.status in {Status.WARN, Status.ERROR}:
+        yield "needed", finding.needed, False
+        yield "cure", finding.fix, True
+        if about.known_issue is not None:
+            yield "issue", f"{about.known_issue.url} ({about.known_issue.versions})", True
+
+
+def _labelled(label: str, text: str, *, paste: bool) -> Iterator[str]:
+    """Yield a labelled text, in as many lines as it takes unless it is to be pasted."""
+    shown = _printable(text)
+    lines = shown.splitlines() if paste else textwrap.wrap(shown, _WIDTH, break_on_hyphens=False)
+    for number, line in enumerate(lines):
+        yield f"{_INDENT}{'' if number else label:<{_LABEL}}{line}"
 
 
 def _printable(text: str) -> str:
-    """Return a text without the control characters that XML cannot hold."""
+    """Return a text without what XML cannot hold, UTF-8 cannot say or a terminal obeys."""
     return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)

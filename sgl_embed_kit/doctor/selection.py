@@ -11,25 +11,40 @@ from sgl_embed_kit.errors import UsageError
 
 
 def about_of(name: str) -> About:
-    """Return the check that an id or a name means, in any case.
+    """Return the check that an id, a name or a title means, in any case.
 
     Raises:
         UsageError: no check has it.
     """
     wanted = name.strip().upper()
-    for about in catalogue().values():
-        if wanted in {about.id, about.name.upper()}:
-            return about
+    found = _by_word().get(wanted)
+    if found is not None:
+        return found
+    near = dict.fromkeys(_nearest(wanted, 5))
     raise UsageError(
         f"There is no check {name.strip()!r}.",
-        why=f"The checks are {', '.join(catalogue())}.",
-        cure=f"sgl-embed explain {nearest(wanted)}",
+        why=f"The nearest are {', '.join(f'{a.id} ({a.name})' for a in near)}.",
+        cure=f"sgl-embed explain {next(iter(near)).id}",
     )
 
 
 def nearest(name: str) -> str:
     """Return the id that was probably meant, else the first of all."""
-    return difflib.get_close_matches(name, catalogue(), n=1, cutoff=0.0)[0]
+    return _nearest(name.upper(), 1)[0].id
+
+
+def _nearest(wanted: str, most: int) -> list[About]:
+    words = _by_word()
+    return [words[word] for word in difflib.get_close_matches(wanted, words, most, cutoff=0.0)]
+
+
+def _by_word() -> dict[str, About]:
+    """Return each check by all that it may be called, in capitals."""
+    return {
+        word.upper(): about
+        for about in catalogue().values()
+        for word in (about.id, about.name, about.title)
+    }
 
 
 def only(checks: Sequence[Check], names: Iterable[str]) -> tuple[Check, ...]:

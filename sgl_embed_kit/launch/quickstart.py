@@ -96,9 +96,12 @@ def choose_model(named: str | None, machine: Machine, reach_of: CheckReach | Non
     return Choice(_on(load_profile("minilm-cpu"), device), because, MIRROR_HINT)
 
 
+LOCAL_PROFILE = "minilm-cpu"
+
+
 def local_profile(machine: Machine) -> Profile:
     """Return the profile to look at where none is named: quickstart's, without a hub."""
-    return _on(load_profile("minilm-cpu"), "cuda" if machine.gpus() else "cpu")
+    return _on(load_profile(LOCAL_PROFILE), "cuda" if machine.gpus() else "cpu")
 
 
 def bring_model(choice: Choice) -> Choice:

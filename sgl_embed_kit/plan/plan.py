@@ -29,6 +29,7 @@ from sgl_embed_kit.plan.memory import (
 )
 from sgl_embed_kit.plan.weights import DTYPE_BYTES, is_exact, weight_bytes
 from sgl_embed_kit.profile import Profile
+from sgl_embed_kit.profile.patch import patch
 from sgl_embed_kit.sglang.command import memory_fraction
 
 SMALLER_KV = "fp8_e5m2"
@@ -325,25 +326,29 @@ class Plan:
 
     @property
     def cure(self) -> str:
-        """The change of the profile that makes it fit, or what else would."""
+        """An edit of the profile that makes it fit, or a command that says what else would."""
         limit, context = self.demand.max_tokens, self.demand.context
         if limit is not None and limit < context <= self.budget_tokens:
-            return f"set limits.max_total_tokens: {context} or more in the profile"
+            return patch(limits={"max_total_tokens": context})
         if self._holds_a_context:
-            return f"set limits.mem_fraction_static: {self.most_fraction:g} in the profile"
+            return patch(limits={"mem_fraction_static": self.most_fraction})
         if self.chunk > SMALLEST_CHUNK:
             less = make_plan(replace(self.demand, chunk=SMALLEST_CHUNK), self.device)
             if less._holds_a_context:
-                return (
-                    f"set limits.chunked_prefill_size: {SMALLEST_CHUNK} and "
-                    f"limits.mem_fraction_static: {less.most_fraction:g} in the profile"
+                return patch(
+                    limits={
+                        "chunked_prefill_size": SMALLEST_CHUNK,
+                        "mem_fraction_static": less.most_fraction,
+                    }
                 )
         if self.largest_possible_context >= FEWEST_TOKENS:
-            return (
-                f"set limits.context_length: {self.largest_possible_context} and "
-                f"limits.mem_fraction_static: {self.most_fraction:g} in the profile"
+            return patch(
+                limits={
+                    "context_length": self.largest_possible_context,
+                    "mem_fraction_static": self.most_fraction,
+                }
             )
-        return "take a smaller model, or a larger GPU: sgl-embed plan PROFILE --gpu NAME"
+        return "sgl-embed plan PROFILE --gpu NAME  # a larger GPU, or take a smaller model"
 
     @property
     def _holds_a_context(self) -> bool:

@@ -49,7 +49,11 @@ def _content(file: str) -> str:
     path = with_home(file)
     try:
         if path.exists() and not path.is_file():  # a FIFO would block, a device never end
-            raise KitError(f"{file} is not a file.", why="The profile expects a key in it.")
+            raise KitError(
+                f"{file} is not a file.",
+                why="The profile expects a key in it.",
+                cure=f"ls -ld {file}",
+            )
         with path.open("rb") as opened:
             content = opened.read(LONGEST_KEY + 2)
     except FileNotFoundError:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from operator import itemgetter
 from typing import BinaryIO
 
 import yaml
@@ -61,16 +61,24 @@ def problem_of(line: str) -> Problem | None:
 def diagnose(log: BinaryIO) -> list[Diagnosis]:
     """Return each problem that a log shows, once, in the order of the log.
 
-    The log may be of any size and hold anything: it is read in blocks, and searched for the
-    first piece of every problem at once.
+    The log may be of any size and hold anything: it is read in blocks, and searched for one
+    problem after the other, each until it is found.
+
+    Raises:
+        OSError: the log cannot be read.
     """
     found: dict[str, Diagnosis] = {}
-    for number, raw in _telling_lines(log):
-        line = raw.decode("utf-8", "replace")
-        problem = problem_of(line)
-        if problem is not None and problem.id not in found:
-            shown = "".join(char for char in line.strip() if char.isprintable())
-            found[problem.id] = Diagnosis(problem, number, shown)
+    number = 1
+    for block in _blocks(log):
+        shown = []
+        for problem in problems():
+            line = None if problem.id in found else _first_line(block, problem)
+            if line is not None:
+                shown.append((*line, problem))
+        for at, text, problem in sorted(shown, key=itemgetter(0)):
+            clean = "".join(char for char in text.strip() if char.isprintable())
+            found[problem.id] = Diagnosis(problem, number + block.count(b"\n", 0, at), clean)
+        number += block.count(b"\n")
     return list(found.values())
 
 
@@ -79,31 +87,34 @@ def root_cause(diagnoses: list[Diagnosis]) -> Diagnosis | None:
     return next((d for d in diagnoses if d.problem.severity == "error"), None)
 
 
-def _telling_lines(log: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield number and content of the lines that hold the first piece of some problem."""
-    first_pieces = _first_pieces()
-    number, rest = 1, b""
+def _blocks(log: BinaryIO) -> Iterator[bytes]:
+    """Yield the log in blocks of whole lines."""
+    rest = b""
     while block := log.read(BLOCK):
         block = rest + block
         end = block.rfind(b"\n") + 1
-        whole, rest = block[:end], block[end:]
-        if len(rest) > LONGEST_LINE:  # a line without an end: no log line is that long
-            whole, rest = block, b""
-        counted = 0
-        for match in first_pieces.finditer(whole):
-            start = whole.rfind(b"\n", 0, match.start()) + 1
-            stop = whole.find(b"\n", match.end())
-            line = whole[start : stop if stop >= 0 else len(whole)]
-            number += whole.count(b"\n", counted, start)
-            counted = start
-            at = match.start() - start
-            yield number, line[max(0, at - LONGEST_LINE) : at + LONGEST_LINE]
-        number += whole.count(b"\n", counted)
-    if first_pieces.search(rest):
-        yield number, rest
+        if len(block) - end > LONGEST_LINE:  # a line without an end: no log line is that long
+            end = len(block)
+        rest = block[end:]
+        yield block[:end]
+    yield rest
 
 
-@cache
-def _first_pieces() -> re.Pattern[bytes]:
-    pieces = (re.escape(problem.contains[0].encode()) for problem in problems())
-    return re.compile(b"|".join(pieces))
+def _first_line(block: bytes, problem: Problem) -> tuple[int, str] | None:
+    """Return where in a block a problem is first shown, and the line; None where it is not."""
+    pieces = [piece.encode() for piece in problem.contains]
+    if not all(piece in block for piece in pieces):
+        return None
+    at = block.find(pieces[0])
+    while at >= 0:
+        # No further than LONGEST_LINE: an endless line would be gone through at each match.
+        first, last = max(0, at - LONGEST_LINE), min(len(block), at + LONGEST_LINE)
+        start, stop = block.rfind(b"\n", first, at) + 1, block.find(b"\n", at, last)
+        end = stop if stop >= 0 else last
+        line = block[max(first, start) : end]
+        if all(piece in line for piece in pieces):
+            text = line.decode("utf-8", "replace")
+            if problem_of(text) is problem:
+                return at, text
+        at = block.find(pieces[0], end)
+    return None

@@ -1,15 +1,25 @@
 """`sgl-embed doctor` and `sgl-embed explain`: the options, the forms, the exit codes."""
 
+import errno
 import json
+import os
+import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any, TypeAlias
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from sgl_embed_kit.cli.main import main
 from sgl_embed_kit.doctor.catalogue import catalogue
 from sgl_embed_kit.doctor.report import ReportJson
-from tests.conftest import ROOT, run
+from tests.conftest import ROOT, run, sgl_embed
+from tests.memory import PEAK
+
+Capture: TypeAlias = pytest.CaptureFixture[str]
 
 
 def busy_profile(folder: Path, port: int, more: str = "") -> str:
@@ -21,7 +31,7 @@ def busy_profile(folder: Path, port: int, more: str = "") -> str:
 def test_only_runs_the_checks_that_were_asked_for() -> None:
     done = run("doctor", "tiny-cpu", "--only", "disk,SGE-KEY-001")
     assert done.returncode == 0
-    assert [line.split()[1] for line in done.stdout.splitlines()] == ["Disk", "Keys"]
+    assert re.findall(r"^  ok +(\w+)", done.stdout, re.MULTILINE) == ["Disk", "Keys"]
 
 
 def test_a_failed_check_ends_with_1_unless_it_is_ignored_with_a_word(tmp_path: Path) -> None:
@@ -31,12 +41,12 @@ def test_a_failed_check_ends_with_1_unless_it_is_ignored_with_a_word(tmp_path: P
         assert run("doctor", profile, "--only", "port").returncode == 1
         ignored = run("doctor", profile, "--only", "port", "--ignore", "SGE-NET-001")
         assert ignored.returncode == 0
-        assert ignored.stdout.startswith("  info    Port")
-        assert "ignored: --ignore on the command line" in ignored.stdout
+        assert "\n  info   Port  " in ignored.stdout
+        assert "\n         ignored   --ignore on the command line" in ignored.stdout
         reason = "doctor: {ignore: {SGE-NET-001: a proxy holds it}}\n"
         known = run("doctor", busy_profile(tmp_path, port, reason), "--only", "port")
         assert known.returncode == 0
-        assert "ignored: a proxy holds it" in known.stdout
+        assert "ignored   a proxy holds it" in known.stdout
 
 
 def test_a_warning_ends_with_1_only_if_asked(tmp_path: Path) -> None:
@@ -115,8 +125,150 @@ def test_a_log_that_tells_nothing_says_so(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["gone.log", "."])
-def test_a_log_that_cannot_be_read_is_wrong_use(tmp_path: Path, name: str) -> None:
-    done = run("doctor", "--log", str(tmp_path / name))
-    assert done.returncode == 2
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("gone.log", "No such file or directory"),
+        (".", "Is a directory"),
+        ("/proc/self/mem", "Input/output error"),  # opens, also for root, and cannot be read
+    ],
+)
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_log_that_cannot_be_read_is_wrong_use(
+    tmp_path: Path, name: str, why: str, form: str
+) -> None:
+    done = run("doctor", "--log", str(tmp_path / name), "--format", form)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert why in done.stderr
     assert "Traceback" not in done.stderr
+
+
+KILLED = b"torch.OutOfMemoryError: CUDA out of memory.\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "status"),
+    [
+        (b"", 0),
+        (b"\0" * 10_000, 0),
+        (b"\n" * 10_000, 0),
+        (b"\xff\xfe\xed\xa0\x80 not UTF-8 \x1b]0;title\x07\n", 0),
+        (b"\0" * 10_000 + b"\n" + KILLED, 1),
+        (b"\xff\xfe " + KILLED, 1),
+        (b"\x1b[31m\x9b2J" + KILLED, 1),
+        (KILLED.strip(), 1),
+        (KILLED.replace(b"\n", b"\r\n"), 1),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_log_may_hold_anything(tmp_path: Path, log: bytes, status: int, form: str) -> None:
+    (tmp_path / "server.log").write_bytes(log)
+    done = run("doctor", "--log", str(tmp_path / "server.log"), "--format", form)
+    assert (done.returncode, done.stderr) == (status, "")
+    assert done.stdout.replace("\n", "").isprintable()
+    assert ("cure" in done.stdout.replace("cause", "")) is (status == 1)
+
+
+def test_a_log_may_come_through_a_pipe_with_a_name_or_without(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for name in (str(pipe), "-"):
+        with subprocess.Popen(
+            sgl_embed("doctor", "--log", name), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdin is not None
+            if name == "-":
+                printed, _ = process.communicate(KILLED, timeout=60)
+            else:
+                pipe.write_bytes(KILLED)
+                printed, _ = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert b"<- the first error" in printed
+
+
+ENDLESS = "all at once and without an end "
+LINES = "[2026-11-21 11:24:36] Prefill batch, #new-token: 812\n"
+
+
+@pytest.mark.parametrize("noise", [ENDLESS, LINES, "RuntimeError: CUDA error: ", "\0"])
+def test_a_large_log_takes_no_more_memory_than_a_small_one(noise: str) -> None:
+    code = f"""
+import io
+from sgl_embed_kit.sglang.diagnosis import diagnose
+
+class Log(io.RawIOBase):
+    def __init__(self, megabytes):
+        self.left = megabytes
+    def read(self, size):
+        self.left -= 1
+        return NOISE if self.left > 0 else END if self.left == 0 else b""
+
+NOISE = ({noise!r} * (1 << 20)).encode()[: 1 << 20]
+END = b"\\n" + {KILLED!r}
+assert [d.problem.id for d in diagnose(Log(2))][-1:] == ["cuda-out-of-memory"]
+before = peak()
+found = diagnose(Log(40))
+assert [d.problem.id for d in found][-1:] == ["cuda-out-of-memory"]
+assert max(len(d.line) for d in found) < 10_000
+print(peak() - before)
+"""
+    argv = [sys.executable, "-c", PEAK + code]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 4_000_000
+
+
+def test_a_line_of_a_log_is_shown_in_part(tmp_path: Path) -> None:
+    (tmp_path / "server.log").write_bytes(b"x" * 5_000_000 + KILLED.strip() + b"y" * 5_000_000)
+    done = run("doctor", "--log", str(tmp_path / "server.log"))
+    assert done.returncode == 1
+    assert len(done.stdout) < 1000
+
+
+@pytest.mark.parametrize(
+    ("profile", "why"),
+    [
+        ("gone.yaml", "No such file is here"),
+        (".", "Is a directory"),
+        ("/proc/self/mem", "Input/output error"),
+        ("locked.yaml", "Permission denied"),
+    ],
+)
+def test_a_profile_that_cannot_be_read_is_wrong_use(
+    tmp_path: Path, profile: str, why: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    (tmp_path / "locked.yaml").write_text("extends: tiny-cpu\n")
+    opened = Path.open
+
+    def locked(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path.name == "locked.yaml":  # root, whom no mode stops, may run the tests
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", locked)
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", str(tmp_path / profile)])
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (2, "")
+    assert why in said.err
+    assert "  cure: " in said.err
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("option", ["--only", "--ignore"])
+@pytest.mark.parametrize("names", [",", " ", ""])
+def test_an_option_that_names_no_check_is_wrong_use(option: str, names: str) -> None:
+    done = run("doctor", "tiny-cpu", option, names)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"error: {option} names no check." in done.stderr
+
+
+def test_json_names_the_profile_by_its_file_and_without_one_the_one_looked_at(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("extends: tiny-cpu\n")
+    for arguments, name in (([str(file)], "mine"), (["tiny-cpu"], "tiny-cpu"), ([], "minilm-cpu")):
+        done = run("doctor", *arguments, "--format", "json", "--only", "python")
+        assert json.loads(done.stdout)["profile"] == name

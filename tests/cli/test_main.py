@@ -133,6 +133,6 @@ def test_doctor_prints_json_alone_on_stdout() -> None:
     done = run("doctor", "tiny-cpu", "--format", "json")
     report = json.loads(done.stdout)
     assert report["schema"] == "sgl-embed.doctor/1"
-    assert report["profile"] == "tiny-qwen3-embedding"
+    assert report["profile"] == "tiny-cpu"
     failed = report["summary"]["error"] + report["summary"]["crash"]
     assert done.returncode == (1 if failed else 0)

@@ -115,6 +115,13 @@ def test_a_named_model_needs_no_question() -> None:
     assert json.loads(server.requests[0].content)["model"] == "mine"
 
 
+def test_every_request_says_that_it_is_json() -> None:
+    server = Server()
+    client_of(server).embed_documents(["a"])
+    posted = [request for request in server.requests if request.method == "POST"]
+    assert {request.headers["content-type"] for request in posted} == {"application/json"}
+
+
 def test_the_key_is_sent_as_a_bearer() -> None:
     server = Server()
     client_of(server, api_key="secret").embed_documents(["a"])

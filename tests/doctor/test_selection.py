@@ -2,6 +2,7 @@
 
 import pytest
 
+from sgl_embed_kit.doctor.catalogue import catalogue
 from sgl_embed_kit.doctor.checks import CHECKS
 from sgl_embed_kit.doctor.selection import about_of, nearest, only
 from sgl_embed_kit.errors import UsageError
@@ -16,7 +17,18 @@ def test_an_unknown_check_is_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError) as caught:
         about_of("SGE-NET-01")
     assert caught.value.cure == "sgl-embed explain SGE-NET-001"
-    assert "SGE-PY-001" in caught.value.why
+    assert "The nearest are SGE-NET-001 (port), " in caught.value.why
+
+
+def test_a_mistyped_name_is_answered_with_the_check_of_the_nearest() -> None:
+    with pytest.raises(UsageError) as caught:
+        about_of("prot")
+    assert caught.value.cure == "sgl-embed explain SGE-NET-001"
+
+
+def test_no_word_means_two_checks() -> None:
+    for about in catalogue().values():
+        assert {about_of(word).id for word in (about.id, about.name, about.title)} == {about.id}
 
 
 def test_even_nonsense_has_a_nearest_check() -> None:

@@ -5,13 +5,13 @@ of it. After a change of words: SGL_EMBED_GOLDEN=write pytest tests/profile/test
 and read the difference.
 """
 
-import os
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from sgl_embed_kit.cli import profile as cli_profile
+from tests.golden import assert_golden
 
 FOLDER = Path(__file__).parent / "broken"
 BROKEN = sorted(FOLDER.glob("*.yaml"))
@@ -29,10 +29,7 @@ def test_each_broken_profile_is_told_all_that_is_wrong(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = said_of(path, monkeypatch)
-    golden = path.with_suffix(".txt")
-    if os.environ.get("SGL_EMBED_GOLDEN") == "write":
-        golden.write_text(said, encoding="utf-8")
-    assert said == golden.read_text(encoding="utf-8")
+    assert_golden(path.with_suffix(".txt"), said)
     assert f"{path.name}: The profile has" in said
     assert "Traceback" not in said
 

@@ -7,6 +7,7 @@ from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.machine import Gpu
 from sgl_embed_kit.machine.gpus import least_memory
 from sgl_embed_kit.plan.plan import gib
+from sgl_embed_kit.profile.patch import patch
 
 
 def engine(subject: Subject) -> Finding:
@@ -18,7 +19,7 @@ def engine(subject: Subject) -> Finding:
                 Status.ERROR,
                 "no NVIDIA GPU, or no driver for it",
                 "a GPU, as the profile says",
-                "set hardware.device: cpu in the profile, or run nvidia-smi to see why",
+                "nvidia-smi  # says what the driver sees",
             )
         names = ", ".join(gpu.name for gpu in gpus)
         if len(gpus) < hardware.gpus:
@@ -26,7 +27,7 @@ def engine(subject: Subject) -> Finding:
                 Status.ERROR,
                 f"GPU: {names}",
                 f"{hardware.gpus} GPUs, as the profile says",
-                "lower hardware.gpus and parallel in the profile",
+                patch(hardware={"gpus": len(gpus)}, parallel={"tensor": 1, "data": len(gpus)}),
             )
         return _expected_gpu(hardware.gpu, gpus) or Finding(Status.OK, f"GPU: {names}")
     if subject.stand_in is None:
@@ -57,4 +58,6 @@ def _expected_gpu(expected: str | None, gpus: tuple[Gpu, ...]) -> Finding | None
         return None
     if named and least is not None:
         found, needed = f"{found} with {gib(max(named))}", f"{needed}, with {gib(least)} or more"
-    return Finding(Status.WARN, found, needed, "take the profile for this GPU")
+    return Finding(
+        Status.WARN, found, needed, "sgl-embed profile list  # take the one for this GPU"
+    )

@@ -46,7 +46,7 @@ def processors(subject: Subject) -> Finding:
             Status.WARN,
             found,
             "2 or more: SGLang runs three processes, which import for half a minute each",
-            "docker run --cpus 2, or resources.limits.cpu: 2",
+            "docker run --cpus=2",
         )
     return Finding(Status.OK, found)
 

@@ -25,7 +25,7 @@ def memory(subject: Subject) -> Finding:
             Status.ERROR,
             found,
             gigabytes(needed),
-            "lower limits.max_total_tokens, or end another program (ps aux --sort=-rss | head)",
+            "ps aux --sort=-rss | head  # end one of these, or lower limits.max_total_tokens",
         )
     return (_misfit(plan) if plan else None) or Finding(Status.OK, found)
 

@@ -12,6 +12,7 @@ from sgl_embed_kit.folders import cache_folder
 from sgl_embed_kit.model.facts import ModelFacts
 from sgl_embed_kit.model.source import Kind
 from sgl_embed_kit.plan.plan import gigabytes
+from sgl_embed_kit.profile.patch import patch
 
 LOG_SPACE = 100_000_000
 
@@ -67,5 +68,5 @@ def _wrong_pooling(subject: Subject, folder: ModelFacts) -> Finding | None:
         Status.ERROR,
         f"the model declares {folder.pooling} pooling, SGLang would pool by {served}",
         f"{folder.pooling} pooling, or the vectors are wrong",
-        "set guard.enabled: true in the profile",
+        patch(guard={"enabled": True}),
     )

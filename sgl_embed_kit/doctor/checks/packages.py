@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
+from sgl_embed_kit.profile.patch import patch
 from sgl_embed_kit.sglang.flag_history import known_releases, table_of
 from sgl_embed_kit.sglang.installed import TESTED_FROM, tested_range
 from sgl_embed_kit.sglang.versions import VersionRange, release_of
@@ -43,7 +44,7 @@ def python(subject: Subject) -> Finding:
             Status.ERROR,
             found,
             "Linux on x86-64, which is all that SGLang's wheels serve",
-            "run the server on a Linux machine; the client works here",
+            "sgl-embed plan PROFILE --gpu 24GiB  # works here; the server needs Linux",
         )
     return Finding(Status.OK, found)
 
@@ -63,7 +64,9 @@ def sglang(subject: Subject) -> Finding:
     if wanted is not None and installed.version not in VersionRange(wanted):
         return Finding(Status.ERROR, found, f"SGLang {wanted}, as the profile says", install)
     if not installed.is_tested:
-        return Finding(Status.WARN, f"{found}, newer than tested: {_compared(subject)}", tested)
+        return Finding(
+            Status.WARN, f"{found}, newer than tested: {_compared(subject)}", tested, install
+        )
     return Finding(Status.OK, found)
 
 
@@ -90,7 +93,7 @@ def guard(subject: Subject) -> Finding:
             Status.WARN,
             "the guard is switched off",
             "the guard, or one chat request ends the server",
-            "set guard.enabled: true in the profile",
+            patch(guard={"enabled": True}),
         )
     if subject.installed is None:
         return Finding(Status.SKIP, NOT_INSTALLED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.machine import PortUse
+from sgl_embed_kit.profile.patch import patch
 
 
 def port(subject: Subject) -> Finding:
@@ -25,9 +26,9 @@ def port(subject: Subject) -> Finding:
         Status.ERROR,
         f"{host}:{port} cannot be used: {_holder(use)}",
         "a port that the server can listen on",
-        f"quickstart --port {free}, or server.port: {free} in the profile"
+        f"{patch(server={'port': free})}; or quickstart --port {free}"
         if free
-        else "set server.port in the profile",
+        else "ss -ltn  # shows which ports are taken",
     )
 
 

@@ -13,6 +13,7 @@ from sgl_embed_kit.doctor.checks import CHECKS
 from sgl_embed_kit.doctor.engine import Status
 from sgl_embed_kit.profile import Profile
 from tests.doctor.checks.cases import BY_ID, SGLANG, Case, find
+from tests.doctor.checks.fixes import is_pasteable
 from tests.machines import FakeMachine
 
 CASES: list[Case] = [
@@ -41,7 +42,33 @@ def test_each_finding(check: str, options: dict[str, Any], status: Status, text:
     assert text in finding.found
     if status in {Status.ERROR, Status.WARN}:
         assert finding.needed
-        assert finding.fix
+        assert is_pasteable(finding.fix), finding.fix
+
+
+@pytest.mark.parametrize(
+    ("fix", "can_be"),
+    [
+        ("docker run --cpus=2", True),
+        ("(umask 077; openssl rand -hex 32 > key)", True),
+        ('export TMPDIR="$(mktemp -d -p ~)"', True),
+        ("nvidia-smi  # says what the driver sees", True),
+        ("server: {port: 30001}  # in the profile", True),
+        ("hardware: {gpus: 1}  # in the profile\nparallel: {data: 1}  # in the profile", True),
+        ("model:\n  path: /models/inner", True),
+        ("", False),
+        ("# nothing", False),
+        ("set server.port: 30001 in the profile", False),
+        ("lower limits.max_total_tokens", False),
+        ("server: {prot: 30001}", False),
+        ("server: {port: many}", False),
+        ("server: {port: 1", False),
+        ("export KEY='", False),
+        ("sudo nvidia-smi --gpu-reset", False),
+        ("pip install x\nthen start again", False),
+    ],
+)
+def test_a_fix_is_a_command_or_an_edit_of_the_profile(fix: str, can_be: bool) -> None:
+    assert is_pasteable(fix) is can_be
 
 
 ALWAYS_TELLS = {

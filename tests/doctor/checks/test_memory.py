@@ -11,9 +11,10 @@ from sgl_embed_kit.machine import Gpu
 from sgl_embed_kit.machine.gpus import known_gpus
 from sgl_embed_kit.model.source import locate
 from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
+from sgl_embed_kit.plan.memory import THREE_PROCESSES
 from sgl_embed_kit.profile import load_profile
 from tests.doctor.checks.cases import BY_ID, SGLANG, Case, find
-from tests.machines import FakeMachine
+from tests.machines import H200, FakeMachine
 
 CASES: list[Case] = [
     ("SGE-MEM-001", {}, Status.OK, "64.0 GB available"),
@@ -23,7 +24,31 @@ CASES: list[Case] = [
         Status.ERROR,
         "2.0 GB available",
     ),
+    (
+        "SGE-MEM-001",
+        {"model": {"path": "org/model"}},
+        Status.OK,
+        "64.0 GB available; 3.0 GB for SGLang alone",
+    ),
+    (
+        "SGE-MEM-001",
+        {"hardware": {"device": "cuda"}},
+        Status.OK,
+        "64.0 GB available; 3.0 GB for SGLang itself",
+    ),
+    (
+        "SGE-MEM-001",
+        {"hardware": {"device": "cuda"}, "machine": FakeMachine(devices=(H200,))},
+        Status.OK,
+        "64.0 GB available; 3.0 GB for SGLang itself",
+    ),
 ]
+
+
+@pytest.mark.parametrize(("less", "status"), [(0, Status.OK), (1, Status.ERROR)])
+def test_memory_that_is_just_enough_is_enough(less: int, status: Status) -> None:
+    machine = FakeMachine(memory=THREE_PROCESSES - less)
+    assert find("SGE-MEM-001", machine, model={"path": "org/model"}).status is status
 
 
 LARGE: dict[str, Any] = {

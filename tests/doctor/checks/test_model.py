@@ -42,7 +42,7 @@ def test_mean_pooling_needs_the_guard(tmp_path: Path) -> None:
     without = find("SGE-MOD-001", model=model, guard={"enabled": False})
     assert without.status is Status.ERROR
     assert "declares mean pooling, SGLang would pool by cls" in without.found
-    assert "guard.enabled: true" in without.fix
+    assert "guard: {enabled: true}" in without.fix
 
 
 def test_cls_pooling_needs_no_guard(tmp_path: Path) -> None:

@@ -73,6 +73,17 @@ CASES: list[Case] = [
         Status.WARN,
         "/etc/keys/key has the mode 644",
     ),
+    (
+        "SGE-SEC-005",
+        {
+            "server": FROM_FILE,
+            "machine": FakeMachine(
+                files={"/etc/keys/key": File(Path("/etc/keys/key"), folder_mode=0o777)}
+            ),
+        },
+        Status.WARN,
+        "/etc/keys has the mode 777: others may replace the key in it",
+    ),
 ]
 
 

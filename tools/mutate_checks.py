@@ -1,0 +1,246 @@
+"""Break the doctor one place at a time, and say which breaks no test notices.
+
+Usage: mutate_checks.py [MODULE …], or `make mutate-checks`; a module is a file of
+sgl_embed_kit/doctor. Without one: all checks, the engine and the reports.
+
+Each comparison, each `and`, `or` and `not`, each choice, each verdict and each true or false is
+changed on its own, in memory: nothing is written into the tree. Named arguments such as
+`frozen=True` are left alone; they are settings, of libraries mostly. A mutant runs the tests of
+its module in a process of its own, one a processor. What survives is listed; a mutant that
+changes nothing that anybody could see stands in equivalent_mutants.yaml, with the reason.
+"""
+
+import ast
+import copy
+import importlib
+import importlib.abc
+import importlib.machinery
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import CodeType, ModuleType
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCTOR = ROOT / "sgl_embed_kit" / "doctor"
+EQUIVALENT = Path(__file__).with_name("equivalent_mutants.yaml")
+SECONDS = 120
+"""After which a mutant counts as noticed: it hangs."""
+HEAVY = ("click", "httpx", "numpy", "psutil", "pydantic", "pytest", "rich", "yaml")
+"""What the tests import besides the project: once here, and not again in each process."""
+
+COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
+    ast.Lt: (ast.GtE, ast.LtE),
+    ast.LtE: (ast.Gt, ast.Lt),
+    ast.Gt: (ast.LtE, ast.GtE),
+    ast.GtE: (ast.Lt, ast.Gt),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
+}
+"""Each comparison, its opposite first; then the one that differs only where both are equal."""
+VERDICTS = {
+    "OK": "ERROR",
+    "INFO": "OK",
+    "WARN": "ERROR",
+    "ERROR": "WARN",
+    "SKIP": "OK",
+    "CRASH": "ERROR",
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A module with one change.
+
+    Attributes:
+        file: The module's file.
+        line: Where the change is.
+        change: What was there and what is there now.
+        code: The module, compiled with the change.
+    """
+
+    file: Path
+    line: int
+    change: str
+    code: CodeType
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(DOCTOR)}:{self.line}: {self.change}"
+
+
+class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports a mutant in place of its module."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self._mutant = mutant
+        self._name = ".".join(mutant.file.relative_to(ROOT).with_suffix("").parts)
+
+    def find_spec(
+        self, fullname: str, _path: object, _target: object = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != self._name:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, origin=str(self._mutant.file))
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__file__ = str(self._mutant.file)
+        exec(self._mutant.code, module.__dict__)  # noqa: S102
+
+
+def main(names: Sequence[str]) -> int:
+    files = [Path(name).resolve() for name in names] or default_files()
+    for name in HEAVY:
+        importlib.import_module(name)
+    known = yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or {}
+    began, survivors, count = time.monotonic(), [], 0
+    for file in files:
+        tests = tests_of(file)
+        if run_all([None], tests)[0] != 0:
+            print(f"{file.relative_to(DOCTOR)}: its tests fail without any change: {tests}")
+            return 2
+        mutants = list(mutants_of(file))
+        statuses = run_all(mutants, tests)
+        left = [m for m, status in zip(mutants, statuses, strict=True) if status == 0]
+        told = known.get(str(file.relative_to(DOCTOR)), {})
+        print(
+            f"{file.relative_to(DOCTOR)}: {len(mutants)} mutants, {len(left)} survive, "
+            f"{sum(m.change in told for m in left)} of them equivalent "
+            f"({time.monotonic() - began:.0f} s)",
+            flush=True,
+        )
+        for change in set(told) - {m.change for m in left}:
+            print(f"  no longer survives; take it out of {EQUIVALENT.name}: {change}")
+        survivors += [m for m in left if m.change not in told]
+        count += len(mutants)
+    print(f"{count} mutants in {time.monotonic() - began:.0f} s; no test notices {len(survivors)}:")
+    for mutant in survivors:
+        print(f"  {mutant}")
+    return 1 if survivors else 0
+
+
+def default_files() -> list[Path]:
+    """Return the modules of all checks, then the engine and what shows and selects."""
+    checks = sorted(path for path in (DOCTOR / "checks").glob("*.py") if path.stem != "__init__")
+    return [*checks, *(DOCTOR / f"{name}.py" for name in ("engine", "report", "selection"))]
+
+
+def tests_of(file: Path) -> list[str]:
+    """Return the tests of a module: its own file, and the one that walks its whole folder."""
+    folder = ROOT / "tests" / file.parent.relative_to(ROOT / "sgl_embed_kit")
+    own, walk = folder / f"test_{file.stem}.py", folder / "test_every_check.py"
+    found = [path for path in (own, walk) if path.exists()]
+    if folder.name == "doctor":
+        found.append(folder / "test_report.py")
+    return list(dict.fromkeys(str(path) for path in found)) or [str(folder)]
+
+
+def mutants_of(file: Path) -> Iterator[Mutant]:
+    """Yield the module with each of its changes."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    settings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.keyword)}
+    for number, node in enumerate(ast.walk(tree)):
+        if isinstance(node, ast.Constant) and id(node) in settings:
+            continue
+        for new in changes(node):
+            mutated = copy.deepcopy(tree)
+            twin = next(islice(ast.walk(mutated), number, None))
+            change = f"{ast.unparse(node)} -> {ast.unparse(new)}"
+            Replace(twin, new).visit(mutated)
+            code = compile(ast.fix_missing_locations(mutated), str(file), "exec")
+            yield Mutant(file, getattr(node, "lineno", 0), change, code)
+
+
+class Replace(ast.NodeTransformer):
+    """Puts one node in place of another one."""
+
+    def __init__(self, old: ast.AST, new: ast.AST) -> None:
+        self._old, self._new = old, new
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        if node is self._old:
+            return ast.copy_location(self._new, node)
+        return self.generic_visit(node)
+
+
+def changes(node: ast.AST) -> Iterator[ast.expr]:
+    """Yield what a node could have been by mistake."""
+    if isinstance(node, ast.Compare):
+        for at, operator in enumerate(node.ops):
+            for other in COMPARISONS[type(operator)]:
+                new = copy.deepcopy(node)
+                new.ops[at] = other()
+                yield new
+    elif isinstance(node, ast.BoolOp):
+        new_bool = copy.deepcopy(node)
+        new_bool.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+        yield new_bool
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        yield copy.deepcopy(node.operand)
+    elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "Status":
+        if node.attr in VERDICTS:
+            new_verdict = copy.deepcopy(node)
+            new_verdict.attr = VERDICTS[node.attr]
+            yield new_verdict
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield ast.Constant(not node.value)
+    test = getattr(node, "test", None)
+    if isinstance(test, ast.Name | ast.Call | ast.Attribute) and isinstance(node, ast.IfExp):
+        new_choice = copy.deepcopy(node)
+        new_choice.test = ast.UnaryOp(ast.Not(), new_choice.test)
+        yield new_choice
+
+
+def run_all(mutants: Sequence[Mutant | None], tests: Sequence[str]) -> list[int]:
+    """Run the tests of each mutant, one a processor; return 0 for those that passed."""
+    statuses, running = [1] * len(mutants), dict[int, int]()
+    for number, mutant in enumerate(mutants):
+        if len(running) >= len(os.sched_getaffinity(0)):
+            wait_for_one(running, statuses)
+        pid = os.fork()
+        if pid == 0:
+            run_here(mutant, tests)
+        running[pid] = number
+    while running:
+        wait_for_one(running, statuses)
+    return statuses
+
+
+def wait_for_one(running: dict[int, int], statuses: list[int]) -> None:
+    pid, status = os.wait()
+    statuses[running.pop(pid)] = status
+
+
+def run_here(mutant: Mutant | None, tests: Sequence[str]) -> None:
+    """Run the tests with a mutant, and end this process."""
+    import pytest
+
+    status = 1
+    try:
+        signal.alarm(SECONDS)
+        silence = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(silence, stream)
+        sys.path.insert(0, str(ROOT))
+        os.chdir(ROOT)
+        if mutant is not None:
+            sys.meta_path.insert(0, Mutated(mutant))
+        with tempfile.TemporaryDirectory(prefix="sgl-embed-") as folder:
+            own = ["-p", "no:cacheprovider", "--basetemp", f"{folder}/t"]
+            status = int(pytest.main(["-x", "-q", *own, *tests]))
+    finally:
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
