@@ -16,6 +16,7 @@ from sgl_embed_kit.errors import ExitCode
 from sgl_embed_kit.launch.profile import read_runnable
 from sgl_embed_kit.launch.signals import stop_signals_interrupt
 from sgl_embed_kit.machine import RealMachine
+from sgl_embed_kit.model.folder import Folders
 from sgl_embed_kit.profile.schema import KeySource
 from sgl_embed_kit.sglang.command import Command
 from sgl_embed_kit.sglang.installed import find_installed
@@ -44,9 +45,9 @@ def command(
 
     PROFILE is a file or the name of a bundled profile. The server serves until Ctrl-C.
     """
-    installed = find_installed()
-    loaded = read_runnable(profile, settings, installed, allow_unsafe=allow_unsafe)
-    subject = Subject.of(loaded.profile, installed, RealMachine(), loaded.mask)
+    installed, folders = find_installed(), Folders()
+    loaded = read_runnable(profile, settings, installed, allow_unsafe=allow_unsafe, folders=folders)
+    subject = Subject.of(loaded.profile, installed, RealMachine(), loaded.mask, folders)
     if dry_run:
         show_command(subject.command(shown=loaded.shown), form)
         return ExitCode.OK
