@@ -11,7 +11,7 @@ import click
 from sgl_embed_kit.cli.console import Steps, preflight, steps, stop
 from sgl_embed_kit.cli.options import profile_options
 from sgl_embed_kit.doctor import Subject
-from sgl_embed_kit.doctor.checks import CHECKS, CHECKS_OF_FILES
+from sgl_embed_kit.doctor.checks import CHECKS, CHECKS_BEFORE_FILES, CHECKS_OF_FILES
 from sgl_embed_kit.errors import ExitCode
 from sgl_embed_kit.launch.profile import read_runnable
 from sgl_embed_kit.launch.signals import stop_signals_interrupt
@@ -54,12 +54,12 @@ def command(
     if installed is not None:
         keep_table(installed)
     with stop_signals_interrupt(), loaded.mask.errors():
-        if not preflight(subject, CHECKS):
+        seen = subject.folder
+        if not preflight(subject, CHECKS_BEFORE_FILES if seen is None else CHECKS):
             return ExitCode.FAILED
-        had_files = subject.has_files
         with steps() as shown:
             subject = bring_files(subject, shown)
-        if not had_files and not preflight(subject, CHECKS_OF_FILES):
+        if subject.folder != seen and not preflight(subject, CHECKS_OF_FILES):
             return ExitCode.FAILED
         serve(subject)
     return ExitCode.OK

@@ -106,4 +106,4 @@ def test_mirrors_are_honoured(env: dict[str, str], name: str, url: str) -> None:
 
 
 def test_modelscope_is_asked_in_its_own_way() -> None:
-    assert module._page("org/model", Hub("ModelScope", "https://x")) == "models/org/model"
+    assert module._page("org/model", Hub("ModelScope", "https://x"), None) == "models/org/model"
