@@ -13,8 +13,10 @@ from sgl_embed_kit.model.faults import Concern, Fault, Severity, concerning, war
 from sgl_embed_kit.model.files import ModelFiles, UnreadableError
 from sgl_embed_kit.model.fingerprint import Ingredients, dtype_class, fingerprint, weights_digest
 from sgl_embed_kit.model.folder import local_files
+from sgl_embed_kit.model.hub import configured_hub
 from sgl_embed_kit.model.hub_files import open_repo
 from sgl_embed_kit.model.safetensors import BrokenError, samples
+from sgl_embed_kit.model.scope_files import open_scope
 from sgl_embed_kit.model.source import Kind, Source
 from sgl_embed_kit.model.tokenizer import TOKENIZER_FILE, TokenizerFacts, read_tokenizer
 from sgl_embed_kit.model.weights import fetch_again, sentence
@@ -57,6 +59,8 @@ def inspect_source(source: Source, revision: str | None = None) -> Inspection:
         KitError: there is nothing to look at.
     """
     if source.kind is Kind.REPO:
+        if configured_hub().is_modelscope:
+            return inspect_files(open_scope(source.model_path, revision))
         files, commit = open_repo(source.model_path, revision)
         return inspect_files(files, commit)
     assert source.folder is not None
