@@ -32,7 +32,7 @@ def find(
     machine: FakeMachine | None = None,
     *,
     installed: Installed | None = SGLANG,
-    env: Mapping[str, str] = MappingProxyType({}),
+    environ: Mapping[str, str] = MappingProxyType({}),
     harm: Callable[[Path], None] | None = None,
     **sections: dict[str, Any],
 ) -> Finding:
@@ -42,7 +42,7 @@ def find(
         check: Its id.
         machine: The machine, a healthy one without a GPU by default.
         installed: The SGLang.
-        env: Variables; without them the hub is out of reach.
+        environ: Variables of this process; without them the hub is out of reach.
         harm: What is done to a small sound model, which is then the profile's.
         sections: Sections of the profile.
     """
@@ -51,9 +51,9 @@ def find(
             folder = small_model(Path(made) / "model")
             harm(folder)
             sections["model"] = {"path": str(folder)}
-            return find(check, machine, installed=installed, env=env, harm=None, **sections)
+            return find(check, machine, installed=installed, environ=environ, harm=None, **sections)
     content = {"model": {"path": "tiny:"}, "hardware": {"device": "cpu"}, **sections}
     profile = Profile.model_validate(content)
     subject = Subject(profile, locate(profile.model.path), installed, machine or FakeMachine())
-    with patch.dict(os.environ, {"HF_ENDPOINT": UNREACHABLE, **env}):
+    with patch.dict(os.environ, {"HF_ENDPOINT": UNREACHABLE, **environ}):
         return BY_ID[check].look(subject)

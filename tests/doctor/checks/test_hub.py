@@ -26,19 +26,19 @@ MODELSCOPE = {"SGLANG_USE_MODELSCOPE": "1", "MODELSCOPE_ENDPOINT": UNREACHABLE}
 CASES: list[Case] = [
     ("SGE-HUB-001", {}, Status.OK, "none is needed"),
     ("SGE-HUB-001", {"model": REPO}, Status.ERROR, "org/model is not in the cache"),
-    ("SGE-HUB-001", {"model": REPO, "env": MODELSCOPE}, Status.ERROR, "cannot be reached"),
+    ("SGE-HUB-001", {"model": REPO, "environ": MODELSCOPE}, Status.ERROR, "cannot be reached"),
     (
         "SGE-HUB-001",
-        {"model": REPO, "env": {"HF_HUB_OFFLINE": "1"}},
+        {"model": REPO, "environ": {"HF_HUB_OFFLINE": "1"}},
         Status.ERROR,
         "HF_HUB_OFFLINE is set",
     ),
     ("SGE-HUB-002", {}, Status.OK, "none is needed"),
-    ("SGE-HUB-002", {"model": REPO, "env": MODELSCOPE}, Status.OK, "none is needed"),
-    ("SGE-HUB-002", {"model": REPO, "env": {"HF_TOKEN": "hf_x"}}, Status.OK, "one in HF_TOKEN"),
+    ("SGE-HUB-002", {"model": REPO, "environ": MODELSCOPE}, Status.OK, "none is needed"),
+    ("SGE-HUB-002", {"model": REPO, "environ": {"HF_TOKEN": "hf_x"}}, Status.OK, "one in HF_TOKEN"),
     (
         "SGE-HUB-002",
-        {"model": REPO, "env": {"HF_TOKEN": "hf\nx"}},
+        {"model": REPO, "environ": {"HF_TOKEN": "hf\nx"}},
         Status.ERROR,
         "the token in HF_TOKEN has characters",
     ),
@@ -98,7 +98,7 @@ def hub() -> Iterator[str]:
 def test_what_the_hub_answers_is_told_with_its_cure(
     hub: str, name: str, status: Status, found: str, cure: str
 ) -> None:
-    finding = find("SGE-HUB-001", model={"path": f"org/{name}"}, env={"HF_ENDPOINT": hub})
+    finding = find("SGE-HUB-001", model={"path": f"org/{name}"}, environ={"HF_ENDPOINT": hub})
     assert finding.status is status
     assert found in finding.found
     assert cure in finding.fix
@@ -109,7 +109,7 @@ def test_a_hub_that_does_not_answer_in_time_is_a_warning_with_mirrors() -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        finding = find("SGE-HUB-001", model=REPO, env={"HF_ENDPOINT": url})
+        finding = find("SGE-HUB-001", model=REPO, environ={"HF_ENDPOINT": url})
     assert finding.status is Status.WARN
     assert "did not answer within 0.5 s" in finding.found
     assert "SGLANG_USE_MODELSCOPE=1" in finding.needed
@@ -119,7 +119,7 @@ def test_a_hub_that_does_not_answer_in_time_is_a_warning_with_mirrors() -> None:
 def test_the_token_goes_to_the_hub_and_into_no_message(hub: str) -> None:
     for check in ("SGE-HUB-001", "SGE-HUB-002"):
         env = {"HF_ENDPOINT": hub, "HF_TOKEN": "hf_secret"}
-        finding = find(check, model={"path": "org/401-GatedRepo"}, env=env)
+        finding = find(check, model={"path": "org/401-GatedRepo"}, environ=env)
         assert "hf_secret" not in repr(finding)
     assert Hub.tokens == ("Bearer hf_secret",)
 
@@ -174,5 +174,5 @@ def test_a_repository_that_is_only_partly_in_the_cache_is_not_there(cache: Path)
 
 
 def test_modelscope_has_another_cache(cache: Path) -> None:
-    assert find("SGE-HUB-001", model=REPO, env=MODELSCOPE).status is Status.ERROR
+    assert find("SGE-HUB-001", model=REPO, environ=MODELSCOPE).status is Status.ERROR
     assert cache.is_dir()
