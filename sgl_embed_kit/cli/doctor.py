@@ -18,6 +18,7 @@ from sgl_embed_kit.errors import ExitCode, UsageError
 from sgl_embed_kit.launch.profile import read_runnable
 from sgl_embed_kit.launch.quickstart import LOCAL_PROFILE, local_profile
 from sgl_embed_kit.machine import RealMachine
+from sgl_embed_kit.model.folder import Folders
 from sgl_embed_kit.sglang.diagnosis import diagnose
 from sgl_embed_kit.sglang.installed import find_installed
 
@@ -69,13 +70,13 @@ def command(
     if log is not None:
         return _diagnose(log, fail_on, form)
     machine = RealMachine()
-    installed = find_installed()
+    installed, folders = find_installed(), Folders()
     if profile:
-        loaded = read_runnable(profile, settings, installed, allow_unsafe=allow_unsafe)
-        subject, name = (
-            Subject.of(loaded.profile, installed, machine, loaded.mask),
-            loaded.path.stem,
+        loaded = read_runnable(
+            profile, settings, installed, allow_unsafe=allow_unsafe, folders=folders
         )
+        subject = Subject.of(loaded.profile, installed, machine, loaded.mask, folders)
+        name = loaded.path.stem
     else:
         subject, name = Subject.of(local_profile(machine), installed, machine), LOCAL_PROFILE
     reasons = {about_of(name).id: ON_THE_COMMAND_LINE for name in _listed("--ignore", ignored)}

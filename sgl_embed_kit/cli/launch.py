@@ -11,11 +11,12 @@ import click
 from sgl_embed_kit.cli.console import Steps, preflight, steps, stop
 from sgl_embed_kit.cli.options import profile_options
 from sgl_embed_kit.doctor import Subject
-from sgl_embed_kit.doctor.checks import CHECKS, CHECKS_OF_FILES
+from sgl_embed_kit.doctor.checks import CHECKS, CHECKS_BEFORE_FILES, CHECKS_OF_FILES
 from sgl_embed_kit.errors import ExitCode
 from sgl_embed_kit.launch.profile import read_runnable
 from sgl_embed_kit.launch.signals import stop_signals_interrupt
 from sgl_embed_kit.machine import RealMachine
+from sgl_embed_kit.model.folder import Folders
 from sgl_embed_kit.profile.schema import KeySource
 from sgl_embed_kit.sglang.command import Command
 from sgl_embed_kit.sglang.installed import find_installed
@@ -44,21 +45,21 @@ def command(
 
     PROFILE is a file or the name of a bundled profile. The server serves until Ctrl-C.
     """
-    installed = find_installed()
-    loaded = read_runnable(profile, settings, installed, allow_unsafe=allow_unsafe)
-    subject = Subject.of(loaded.profile, installed, RealMachine(), loaded.mask)
+    installed, folders = find_installed(), Folders()
+    loaded = read_runnable(profile, settings, installed, allow_unsafe=allow_unsafe, folders=folders)
+    subject = Subject.of(loaded.profile, installed, RealMachine(), loaded.mask, folders)
     if dry_run:
         show_command(subject.command(shown=loaded.shown), form)
         return ExitCode.OK
     if installed is not None:
         keep_table(installed)
     with stop_signals_interrupt(), loaded.mask.errors():
-        if not preflight(subject, CHECKS):
+        seen = subject.folder
+        if not preflight(subject, CHECKS_BEFORE_FILES if seen is None else CHECKS):
             return ExitCode.FAILED
-        had_files = subject.has_files
         with steps() as shown:
             subject = bring_files(subject, shown)
-        if not had_files and not preflight(subject, CHECKS_OF_FILES):
+        if subject.folder != seen and not preflight(subject, CHECKS_OF_FILES):
             return ExitCode.FAILED
         serve(subject)
     return ExitCode.OK

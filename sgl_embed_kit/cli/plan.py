@@ -12,6 +12,7 @@ from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.errors import ExitCode, KitError
 from sgl_embed_kit.launch.profile import read_runnable
 from sgl_embed_kit.machine import RealMachine
+from sgl_embed_kit.model.folder import Folders
 from sgl_embed_kit.plan.device import device_for
 from sgl_embed_kit.plan.plan import make_plan
 from sgl_embed_kit.plan.report import as_json, as_text
@@ -44,10 +45,10 @@ def command(
         settings += ("hardware.device=cuda",)
     if gpus is not None:
         settings += (f"hardware.gpus={gpus}", f"parallel.tensor={gpus}", "parallel.data=1")
-    installed = find_installed()
-    loaded = read_runnable(profile, settings, installed, allow_unsafe=allow_unsafe)
+    installed, folders = find_installed(), Folders()
+    loaded = read_runnable(profile, settings, installed, allow_unsafe=allow_unsafe, folders=folders)
     machine = RealMachine()
-    subject = Subject.of(loaded.profile, installed, machine, loaded.mask)
+    subject = Subject.of(loaded.profile, installed, machine, loaded.mask, folders)
     with loaded.mask.errors():
         demand = subject.demand()
         if demand is None:

@@ -21,7 +21,7 @@ from sgl_embed_kit.cli.console import (
 )
 from sgl_embed_kit.client import EmbeddingClient
 from sgl_embed_kit.doctor import Subject, run_checks
-from sgl_embed_kit.doctor.checks import CHECKS, CHECKS_OF_FILES
+from sgl_embed_kit.doctor.checks import CHECKS, CHECKS_BEFORE_FILES, CHECKS_OF_FILES
 from sgl_embed_kit.doctor.report import Detail
 from sgl_embed_kit.errors import ExitCode
 from sgl_embed_kit.launch.quickstart import Choice, bring_model, choose_model
@@ -59,7 +59,7 @@ def _quickstart(once: bool, model: str | None, port: int | None) -> ExitCode:
 
     heading("Checks")
     subject = Subject.of(choice.profile, installed, machine)
-    report = run_checks(subject, CHECKS)
+    report = run_checks(subject, CHECKS if subject.has_files else CHECKS_BEFORE_FILES)
     show_report(report, sys.stderr, Detail.COMPACT)
     if report.failures:
         return ExitCode.FAILED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.machine import Machine
 from sgl_embed_kit.model.bounds import Bounds, bounds_or_none, of_folder
 from sgl_embed_kit.model.facts import ModelFacts
-from sgl_embed_kit.model.folder import read_folder
+from sgl_embed_kit.model.folder import Folders
+from sgl_embed_kit.model.hub_cache import cached_folder
 from sgl_embed_kit.model.known import known_model
 from sgl_embed_kit.model.shape import ModelShape
 from sgl_embed_kit.model.source import Kind, Source, locate
@@ -39,6 +40,7 @@ class Subject:
         machine: The machine that it runs on.
         fetched: Folder of the model's files once they were brought here.
         mask: Keeps what the profile took from the environment out of what is shown.
+        folders: What was read of the model's folder already.
     """
 
     profile: Profile
@@ -47,6 +49,7 @@ class Subject:
     machine: Machine
     fetched: Path | None = None
     mask: Mask = NO_MASK
+    folders: Folders = field(default_factory=Folders, compare=False, repr=False)
 
     @classmethod
     def of(
@@ -55,14 +58,23 @@ class Subject:
         installed: Installed | None,
         machine: Machine,
         mask: Mask = NO_MASK,
+        folders: Folders | None = None,
     ) -> Subject:
         """Put together the subject of a profile.
 
+        Args:
+            profile: What the user asks for.
+            installed: The SGLang of this environment.
+            machine: The machine that it runs on.
+            mask: Keeps what the profile took from the environment out of what is shown.
+            folders: What was read of the model's folder while the profile was checked.
+
         Raises:
-            KitError: the profile's `model.path` leads nowhere.
+            KitError: the profile's `model.path` names a demo model that does not exist.
         """
         with mask.errors():
-            return cls(profile, locate(profile.model.path), installed, machine, mask=mask)
+            source = locate(profile.model.path)
+        return cls(profile, source, installed, machine, mask=mask, folders=folders or Folders())
 
     def with_files(self, folder: Path | None) -> Subject:
         """Return the subject with what can be said now that the model's files are here.
@@ -70,7 +82,7 @@ class Subject:
         Args:
             folder: Where they are; None where SGLang itself will fetch them.
         """
-        return replace(self, fetched=folder)
+        return replace(self, fetched=folder, folders=Folders())
 
     @property
     def table(self) -> FlagTable:
@@ -96,19 +108,32 @@ class Subject:
     @property
     def has_files(self) -> bool:
         """Whether the model's files are here, so that they can be looked at."""
+        return self.folder is not None
+
+    @cached_property
+    def folder(self) -> Path | None:
+        """Folder of the model's files; None where they are yet to be fetched or made.
+
+        Of a repository that is in the hub's cache as a whole, the cache's. The folder that
+        a profile names is told even where there is none.
+        """
         if self.fetched is not None:
-            return True
-        return self.source.kind is not Kind.REPO and not self.source.is_missing
+            return self.fetched
+        if self.source.kind is not Kind.REPO:
+            return None if self.source.is_missing else self.source.folder
+        kept = cached_folder(self.source.model_path, self.profile.model.revision)
+        return kept if kept is not None and self.folders.facts(kept).is_whole else None
 
     @cached_property
     def bounds(self) -> Bounds | None:
         """What the model allows; None where it is not known, or its folder has a fault."""
-        if self.fetched is None:
-            return bounds_or_none(self.source)
+        if self.fetched is None and (known := bounds_or_none(self.source, self.folders)):
+            return known
         try:
-            return of_folder(read_folder(self.fetched))
+            facts = self.model_folder()
         except KitError:
             return None
+        return of_folder(facts) if facts else None
 
     @cached_property
     def shape(self) -> ModelShape | None:
@@ -135,17 +160,21 @@ class Subject:
         """Return a profile with the limits in place that it leaves open."""
         return profile.model_copy(update={"limits": settled_limits(profile.limits, self.bounds)})
 
+    def model_facts(self) -> ModelFacts | None:
+        """Return what the model's files say, faults included; None where they are not here yet.
+
+        Raises:
+            KitError: there is no such folder, or it cannot be looked into.
+        """
+        return self.folders.facts(self.folder) if self.folder is not None else None
+
     def model_folder(self) -> ModelFacts | None:
-        """Read the model's folder; None where its files are not here yet.
+        """Return what the model's files say; None where they are not here yet.
 
         Raises:
             KitError: the folder cannot be served.
         """
-        if not self.has_files:
-            return None
-        folder = self.fetched or self.source.folder
-        assert folder is not None
-        return read_folder(folder)
+        return self.folders.sound(self.folder) if self.folder is not None else None
 
     def command(
         self, inherited: Mapping[str, str] = os.environ, *, shown: Profile | None = None

@@ -12,6 +12,7 @@ from sgl_embed_kit.doctor.catalogue import catalogue
 from sgl_embed_kit.doctor.selection import nearest
 from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.model.bounds import bounds_or_none
+from sgl_embed_kit.model.folder import Folders
 from sgl_embed_kit.model.source import locate
 from sgl_embed_kit.plan.limits import beyond_model
 from sgl_embed_kit.profile import Loaded, Profile, read_profile
@@ -27,8 +28,16 @@ def read_runnable(
     installed: Installed | None,
     *,
     allow_unsafe: bool = False,
+    folders: Folders | None = None,
 ) -> Loaded:
     """Load a profile; check it against its model, its flags against the release that runs.
+
+    Args:
+        reference: A file, or the bare name of a bundled profile.
+        settings: KEY=VALUE each, put over what the files say.
+        installed: The SGLang of this environment.
+        allow_unsafe: Whether keys that could run foreign code are allowed.
+        folders: Keeps what is read of the model's folder.
 
     Raises:
         ProfileError: there is no such profile, or it cannot be used.
@@ -45,7 +54,7 @@ def read_runnable(
         settings,
         allow_unsafe=allow_unsafe,
         check_content=flags,
-        check_profile=_misfits,
+        check_profile=lambda profile: _misfits(profile, folders),
     )
 
 
@@ -56,16 +65,16 @@ def faults_of_text(text: str) -> list[str]:
     return [fault for _, fault in faults]
 
 
-def _misfits(profile: Profile) -> Iterator[Fault]:
-    yield from _beyond_its_model(profile)
+def _misfits(profile: Profile, folders: Folders | None) -> Iterator[Fault]:
+    yield from _beyond_its_model(profile, folders)
     for name in profile.doctor.ignore:
         if name not in catalogue():
             place = ("doctor", "ignore", name)
             yield place, f"there is no check `{name}`; did you mean `{nearest(name)}`?"
 
 
-def _beyond_its_model(profile: Profile) -> Iterator[Fault]:
+def _beyond_its_model(profile: Profile, folders: Folders | None = None) -> Iterator[Fault]:
     with suppress(KitError):  # a model that is not there is the checks' to name
-        bounds = bounds_or_none(locate(profile.model.path))
+        bounds = bounds_or_none(locate(profile.model.path), folders)
         if bounds is not None:
             yield from beyond_model(profile, bounds)

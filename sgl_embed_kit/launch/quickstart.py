@@ -9,7 +9,7 @@ from pathlib import Path
 from sgl_embed_kit.machine import Machine
 from sgl_embed_kit.model.bounds import of_folder
 from sgl_embed_kit.model.demo import DemoWithdrawnError
-from sgl_embed_kit.model.folder import read_folder
+from sgl_embed_kit.model.folder import local_files, read_folder
 from sgl_embed_kit.model.hub import MIRROR_HINT, Reach, check_reach, configured_hub
 from sgl_embed_kit.model.source import Kind, locate
 from sgl_embed_kit.plan.limits import settled_limits
@@ -141,6 +141,8 @@ def _named_profile(named: str, device: str) -> Profile:
         locate(named)  # refuses a demo model that does not exist
         return _on(load_profile("minilm-cpu"), device)
     source = locate(named)
+    if source.kind is Kind.FOLDER:
+        local_files(Path(source.model_path))  # refuses a folder that does not exist
     hardware = HardwareSection.model_validate({"device": device})
     return Profile(model=ModelSection(path=source.model_path), hardware=hardware)
 

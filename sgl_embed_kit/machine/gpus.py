@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 
-import yaml
+from sgl_embed_kit.data_files import data_file
 
 BFLOAT16_FROM = (8, 0)
 """SGLang loads a model as float16 on anything older, whatever `--dtype` says
@@ -64,10 +63,9 @@ def least_memory(part: str) -> int | None:
 @cache
 def known_gpus() -> dict[str, KnownGpu]:
     """Return the known GPUs by their short names; the file says where the facts are from."""
-    text = resources.files(__package__).joinpath("gpus.yaml").read_text(encoding="utf-8")
     return {
         key: KnownGpu(
             tuple(facts["names"]), facts["memory_mib"], tuple(facts["compute_capability"])
         )
-        for key, facts in yaml.safe_load(text).items()
+        for key, facts in data_file(__package__, "gpus.yaml").items()
     }

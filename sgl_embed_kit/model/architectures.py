@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from importlib import resources
 from typing import Any
 
-import yaml
-
+from sgl_embed_kit.data_files import data_file
 from sgl_embed_kit.guard.declared import BIDIRECTIONAL_ARCHITECTURES, Pooling
 
 DESCRIBED_VERSION = "0.5.23"
@@ -103,8 +101,7 @@ def architecture_names(config: Mapping[str, Any]) -> list[str]:
 @cache
 def known_architectures() -> dict[str, Architecture]:
     """Return what is known, by the name of SGLang's class."""
-    file = resources.files(__package__).joinpath("architectures.yaml")
-    entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+    entries = data_file(__package__, "architectures.yaml")
     return {name: _architecture(name, **entry) for name, entry in entries.items()}
 
 

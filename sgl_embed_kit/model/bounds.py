@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.model import tiny
 from sgl_embed_kit.model.facts import ModelFacts
-from sgl_embed_kit.model.folder import read_folder
+from sgl_embed_kit.model.folder import Folders
 from sgl_embed_kit.model.known import known_model
 from sgl_embed_kit.model.shape import ModelShape
 from sgl_embed_kit.model.source import Kind, Source
@@ -38,8 +38,12 @@ MINILM = Bounds(512, 256, 384, True, 12, is_encoder=True)
 """all-MiniLM-L6-v2, by the files that are fetched (config.json, sentence_bert_config.json)."""
 
 
-def bounds_of(source: Source) -> Bounds | None:
+def bounds_of(source: Source, folders: Folders | None = None) -> Bounds | None:
     """Return a model's bounds from its files, or from what is known of it without them.
+
+    Args:
+        source: Where the model comes from.
+        folders: What was read of folders already.
 
     Raises:
         KitError: its folder is here and cannot be served.
@@ -49,14 +53,14 @@ def bounds_of(source: Source) -> Bounds | None:
         return _of_shape(known.shape) if known else None
     if not source.is_missing:
         assert source.folder is not None
-        return of_folder(read_folder(source.folder))
+        return of_folder((folders or Folders()).sound(source.folder))
     return MINILM if source.kind is Kind.DEMO else _of_tiny(tiny.TinyModel())
 
 
-def bounds_or_none(source: Source) -> Bounds | None:
+def bounds_or_none(source: Source, folders: Folders | None = None) -> Bounds | None:
     """Return a model's bounds, or None where its folder has a fault; the checks name it."""
     try:
-        return bounds_of(source)
+        return bounds_of(source, folders)
     except KitError:
         return None
 

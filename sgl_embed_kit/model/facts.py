@@ -29,7 +29,7 @@ from sgl_embed_kit.model.architectures import (
     architecture_of,
 )
 from sgl_embed_kit.model.config import Config, count, read_config
-from sgl_embed_kit.model.faults import Fault, Severity, warning
+from sgl_embed_kit.model.faults import Concern, Fault, Severity, concerning, warning
 from sgl_embed_kit.model.files import CONFIG_LIMIT, MIB, ModelFiles, UnreadableError, json_object
 from sgl_embed_kit.model.known import KnownModel, known_model, model_like
 from sgl_embed_kit.model.safetensors import LFS_POINTER
@@ -43,6 +43,7 @@ from sgl_embed_kit.model.weights import (
     listed,
     read_weights,
     sentence,
+    unreadable,
 )
 
 HEAD_TENSOR = "lm_head.weight"
@@ -111,6 +112,7 @@ class ModelFacts:
         prompts: Prompts for clients.
         matryoshka_keys: What config.json says of it: declared, and dimensions.
         remote_code: Code that the model brings.
+        inner: The folder inside this one that is the model itself, or None.
         faults: All that is wrong.
     """
 
@@ -124,6 +126,7 @@ class ModelFacts:
     prompts: Prompts
     matryoshka_keys: Matryoshka
     remote_code: tuple[RemoteCode, ...]
+    inner: str | None
     faults: tuple[Fault, ...]
 
     @property
@@ -135,6 +138,16 @@ class ModelFacts:
     def errors(self) -> tuple[Fault, ...]:
         """What keeps it from being served right."""
         return tuple(fault for fault in self.faults if fault.severity is Severity.ERROR)
+
+    def about(self, *concerns: Concern) -> tuple[Fault, ...]:
+        """Return the faults that are about these concerns, errors first."""
+        found = [fault for fault in self.faults if fault.concern in concerns]
+        return tuple(sorted(found, key=lambda fault: fault.severity is not Severity.ERROR))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all files are there, and can be read."""
+        return all(fault.concern is not Concern.FILES for fault in self.errors)
 
     @property
     def pooling(self) -> Pooling | None:
@@ -271,7 +284,8 @@ def read_facts(files: ModelFiles) -> ModelFacts:
     faults: list[Fault] = []
     raw = _config(files, faults)
     weights, weight_faults = read_weights(files)
-    if not _inner_model(files):  # which is what matters then
+    inner = _inner_model(files)
+    if not inner:  # which is what matters then
         faults += weight_faults
         faults += _tokenizer_files(files)
     facts = ModelFacts(
@@ -285,13 +299,15 @@ def read_facts(files: ModelFiles) -> ModelFacts:
         prompts=_prompts(files, faults),
         matryoshka_keys=_matryoshka(raw),
         remote_code=tuple(_remote_code(files, raw)),
+        inner=inner,
         faults=(),
     )
     if raw:
-        faults += _architecture_faults(facts)
-        faults += _pooling_faults(facts)
-        faults += _position_faults(facts)
-        faults += _remote_code_faults(facts)
+        faults += concerning(Concern.SERVING, _architecture_faults(facts))
+        faults += concerning(Concern.POOLING, _pooling_faults(facts))
+        faults += concerning(Concern.LENGTH, _position_faults(facts))
+        faults += concerning(Concern.PROMPTS, _prompt_faults(facts))
+        faults += concerning(Concern.CODE, _remote_code_faults(facts))
     return replace(facts, faults=tuple(faults))
 
 
@@ -316,13 +332,8 @@ def _config(files: ModelFiles, faults: list[Fault]) -> dict[str, Any]:
     try:
         return json_object(files, name)
     except UnreadableError as error:
-        faults.append(
-            Fault(
-                f"{files.name}/{name} cannot be read.",
-                sentence(str(error)),
-                f"python -m json.tool {files.name}/{name}" if files.is_local else "",
-            )
-        )
+        cure = f"python -m json.tool {files.name}/{name}" if files.is_local else ""
+        faults.append(unreadable(files, name, str(error), cure))
         return {}
 
 
@@ -362,6 +373,7 @@ def _not_poolable(name: str, reason: str) -> Fault:
     return Fault(
         f"{name} declares a pooling that SGLang cannot do.",
         f"{sentence(reason)} SGLang can pool by CLS, mean or last token.",
+        concern=Concern.POOLING,
     )
 
 
@@ -372,7 +384,8 @@ def _prompts(files: ModelFiles, faults: list[Fault]) -> Prompts:
     try:
         config = json_object(files, name)
     except UnreadableError as error:
-        faults.append(warning(f"{files.name}/{name} cannot be read.", sentence(str(error))))
+        what = f"{files.name}/{name} cannot be read."
+        faults.append(warning(what, sentence(str(error)), concern=Concern.PROMPTS))
         return Prompts()
     texts, default = config.get("prompts"), config.get("default_prompt_name")
     if not isinstance(texts, dict):
@@ -468,8 +481,6 @@ def _pooling_faults(facts: ModelFacts) -> Iterator[Fault]:
         yield Fault(
             f"The model declares {pooling} pooling, SGLang would pool by {served.pooling}.",
             f"{served.name} always does, and the guard changes it for BERT and XLM-R only.",
-            "serve a model that pools by its "
-            + ("last token" if served.pooling is Pooling.LAST else f"{served.pooling}"),
         )
     if modules.dense and served.name != EMBEDDING_GEMMA:
         yield Fault(
@@ -500,19 +511,35 @@ def _position_faults(facts: ModelFacts) -> Iterator[Fault]:
             f"Of {positions} positions, texts can use {usable}.",
             "SGLang does not count that this architecture begins behind the padding token's: "
             "a text of more tokens would end the server.",
-            f"set limits.context_length: {usable} in the profile",
+            f"limits: {{context_length: {usable}}}  # in the profile",
         )
     if facts.known and positions is not None and facts.known.card.context < positions:
         yield warning(
             f"config.json allows {positions} tokens, the model card {facts.known.card.context}.",
             f"Its shape is that of {facts.like}. SGLang goes by config.json.",
-            f"set limits.context_length: {facts.known.card.context} in the profile",
+            f"limits: {{context_length: {facts.known.card.context}}}  # in the profile",
+        )
+
+
+def _prompt_faults(facts: ModelFacts) -> Iterator[Fault]:
+    prompts = facts.prompts
+    if prompts.default is not None and prompts.default not in prompts.texts:
+        yield warning(
+            f"The prompt {prompts.default!r} that texts get unasked is not declared.",
+            f"config_sentence_transformers.json has {listed(sorted(prompts.texts)) or 'none'}.",
+        )
+    if facts.known and not any(prompts.texts.values()):
+        yield warning(
+            "The model declares no prompt for queries.",
+            f"{facts.like}, whose shape this is, was trained with an instruction before each "
+            "query; clients that read a model's prompts leave it out.",
+            f"hf download {facts.like} config_sentence_transformers.json --local-dir {facts.name}",
         )
 
 
 def _tokenizer_files(files: ModelFiles) -> Iterator[Fault]:
     if reason := files.odd.get(TOKENIZER_FILE):
-        yield Fault(f"{files.name}/{TOKENIZER_FILE} cannot be read.", sentence(reason))
+        yield unreadable(files, TOKENIZER_FILE, reason)
     elif TOKENIZER_FILE in files.sizes:
         with suppress(UnreadableError):
             if files.read_at(TOKENIZER_FILE, 0, len(LFS_POINTER)) == LFS_POINTER:

@@ -21,6 +21,8 @@ MIB = 2**20
 CONFIG_LIMIT = MIB
 """Bytes of a JSON file that configures a model; real ones have a few kB."""
 MOST_FILES = 10_000
+FORBIDDEN = "this user may not read it"
+"""Why a file is odd whose permissions keep this user out."""
 
 
 class UnreadableError(Exception):
@@ -107,7 +109,10 @@ class LocalFiles:
                     odd[name] = _system_reason(entry, error)
                     continue
                 if stat.S_ISREG(found.st_mode):
-                    sizes[name] = found.st_size
+                    if may_read(entry, os.R_OK):
+                        sizes[name] = found.st_size
+                    else:
+                        odd[name] = FORBIDDEN
                 elif not stat.S_ISDIR(found.st_mode):
                     odd[name] = f"it is {_kind(found.st_mode)}, not a file"
                 elif not prefix and len(folders) < MOST_FILES:
@@ -186,6 +191,11 @@ def json_object(files: ModelFiles, name: str, limit: int = CONFIG_LIMIT) -> dict
     return value
 
 
+def may_read(path: Path, rights: int) -> bool:
+    """Say whether this process has rights to a path: os.R_OK, and os.X_OK to enter a folder."""
+    return os.access(path, rights, effective_ids=os.access in os.supports_effective_ids)
+
+
 def too_large(size: int, limit: int) -> str:
     """Say that a file is too large to be read."""
     return f"it has {size / MIB:.1f} MiB, and no more than {limit / MIB:g} MiB are read"
@@ -204,6 +214,8 @@ def _kind(mode: int) -> str:
 
 def _system_reason(path: Path, error: OSError) -> str:
     reason = error.strerror or str(error)
+    if error.errno == errno.EACCES:
+        return FORBIDDEN
     if error.errno == errno.ELOOP:
         return "it is a symbolic link that leads back to itself"
     if error.errno == errno.ENOENT and path.is_symlink():

@@ -7,6 +7,11 @@ import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+from urllib.parse import quote, urlsplit
+
+from sgl_embed_kit.model.hub_token import UnreadableTokenError, hub_token
 
 TIME_LIMIT = 3.0
 """Seconds that the whole check may take, name resolution included."""
@@ -30,6 +35,26 @@ class Hub:
         """Whether it is ModelScope, which has its own pages and its own commits."""
         return self.name == "ModelScope"
 
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody on the way reads what is sent there: by TLS, or on this machine."""
+        address = urlsplit(self.url)
+        return address.scheme == "https" or address.hostname in {"127.0.0.1", "::1", "localhost"}
+
+
+class Refusal(StrEnum):
+    """Why a hub is of no use for a repository, where the cure depends on it.
+
+    The values are what the hub itself calls it (X-Error-Code), where it says so.
+    """
+
+    OFFLINE = "offline"
+    LATE = "late"
+    GATED = "GatedRepo"
+    NO_REPO = "RepoNotFound"
+    NO_REVISION = "RevisionNotFound"
+    OTHER = "other"
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -39,11 +64,13 @@ class Reach:
         hub: The hub that was asked.
         why_not: Why it is of no use; empty where it is.
         answered: Whether it answered at all, be it with a refusal.
+        refusal: The kind of the reason; None where the hub can be used.
     """
 
     hub: Hub
     why_not: str = ""
     answered: bool = False
+    refusal: Refusal | None = None
 
     @property
     def ok(self) -> bool:
@@ -54,26 +81,30 @@ class Reach:
 def configured_hub(env: Mapping[str, str] = os.environ) -> Hub:
     """Return the hub that SGLang will load from, by the variables that it honours.
 
-    SGLANG_USE_MODELSCOPE takes ModelScope (srt/environ.py); HF_ENDPOINT names a mirror
-    of Hugging Face (huggingface_hub).
+    SGLANG_USE_MODELSCOPE takes ModelScope (srt/environ.py), whose address is in
+    MODELSCOPE_ENDPOINT, or without its scheme in MODELSCOPE_DOMAIN (config.py of
+    modelscope_hub); HF_ENDPOINT names a mirror of Hugging Face (huggingface_hub).
     """
     if env.get("SGLANG_USE_MODELSCOPE", "").lower() in {"1", "true", "yes", "y"}:
         domain = env.get("MODELSCOPE_DOMAIN") or "www.modelscope.cn"
-        return Hub("ModelScope", f"https://{domain}")
+        endpoint = env.get("MODELSCOPE_ENDPOINT", "").rstrip("/")
+        return Hub("ModelScope", endpoint or f"https://{domain}")
     endpoint = env.get("HF_ENDPOINT", "").rstrip("/")
     if endpoint:
         return Hub("the mirror in HF_ENDPOINT", endpoint)
     return Hub("Hugging Face", "https://huggingface.co")
 
 
-def check_reach(repo: str, hub: Hub, time_limit: float = TIME_LIMIT) -> Reach:
+def check_reach(
+    repo: str, hub: Hub, time_limit: float = TIME_LIMIT, revision: str | None = None
+) -> Reach:
     """Ask the hub for one small page about `repo`, within `time_limit` seconds.
 
     The request runs in a thread of its own, because resolving a name knows no time
     limit; a thread that is still at it when the time is up is left behind.
     """
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
-        return Reach(hub, "HF_HUB_OFFLINE is set")
+        return Reach(hub, "HF_HUB_OFFLINE is set", refusal=Refusal.OFFLINE)
     import httpx
 
     outcome: list[Reach] = []
@@ -81,25 +112,53 @@ def check_reach(repo: str, hub: Hub, time_limit: float = TIME_LIMIT) -> Reach:
     def ask() -> None:
         try:
             response = httpx.head(
-                f"{hub.url}/{_page(repo, hub)}", timeout=time_limit, follow_redirects=True
+                f"{hub.url}/{_page(repo, hub, revision)}",
+                headers=_credentials(hub),  # httpx keeps them from any other host
+                timeout=time_limit,
+                follow_redirects=True,
             )
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
-            outcome.append(Reach(hub, f"{hub.url} cannot be reached ({reason})"))
+            why_not = f"{hub.url} cannot be reached ({reason})"
+            outcome.append(Reach(hub, why_not, refusal=Refusal.OTHER))
         else:
-            status = response.status_code
-            refusal = f"{hub.url} answered {status} for {repo}" if status >= 400 else ""  # noqa: PLR2004
-            outcome.append(Reach(hub, refusal, answered=True))
+            outcome.append(_verdict(repo, hub, response.status_code, response.headers))
 
     thread = threading.Thread(target=ask, daemon=True, name="hub-check")
     thread.start()
     thread.join(time_limit)
     if not outcome:
-        return Reach(hub, f"{hub.url} did not answer within {time_limit:g} s")
+        why_not = f"{hub.url} did not answer within {time_limit:g} s"
+        return Reach(hub, why_not, refusal=Refusal.LATE)
     return outcome[0]
 
 
-def _page(repo: str, hub: Hub) -> str:
+def _verdict(repo: str, hub: Hub, status: int, headers: Mapping[str, str]) -> Reach:
+    """Say what an answer means, as hf_raise_for_status of huggingface_hub reads it."""
+    if status < HTTPStatus.BAD_REQUEST:
+        return Reach(hub, answered=True)
+    named = headers.get("X-Error-Code", "")
+    if named in list(Refusal):
+        refusal = Refusal(named)
+    elif status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND} and not named:
+        refusal = Refusal.NO_REPO
+    else:
+        refusal = Refusal.OTHER
+    return Reach(hub, f"{hub.url} answered {status} for {repo}", True, refusal)
+
+
+def _credentials(hub: Hub) -> dict[str, str]:
+    """Return the header with the token for the hub, where it may be sent there."""
+    if hub.is_modelscope or not hub.is_private:
+        return {}
+    try:
+        token = hub_token()
+    except UnreadableTokenError:
+        return {}
+    return {"Authorization": f"Bearer {token.value}"} if token else {}
+
+
+def _page(repo: str, hub: Hub, revision: str | None) -> str:
     if hub.is_modelscope:
         return f"models/{repo}"
-    return f"{repo}/resolve/main/config.json"
+    return f"{repo}/resolve/{quote(revision or 'main', safe='')}/config.json"

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from sgl_embed_kit.errors import KitError
@@ -21,12 +21,24 @@ from sgl_embed_kit.model.files import LocalFiles, ModelFiles, UnreadableError, t
 from sgl_embed_kit.model.hub import Hub, check_reach, configured_hub
 from sgl_embed_kit.model.repo import hub_errors
 
+if TYPE_CHECKING:
+    import httpx
+
 HEAD_BYTES = 128 * 1024
 """Bytes of a file that its first read fetches: the whole header of nearly every shard."""
 TIME_LIMIT = 10.0
 """Seconds that the hub may take to answer, and between two parts of an answer."""
 PARTIAL_CONTENT = 206
 COMMIT = re.compile(r"[0-9a-f]{40,64}")
+
+
+class Request(NamedTuple):
+    """How a file is asked for: by whom, where, with which headers, and what is an error."""
+
+    client: httpx.Client
+    url: str
+    headers: Mapping[str, str]
+    check: Callable[[httpx.Response], object]
 
 
 class HubFiles:
@@ -92,7 +104,7 @@ class HubFiles:
         return Path(found) if isinstance(found, str) else None
 
     def _part(self, name: str, start: int, count: int) -> bytes:
-        kept = _cache_of(self._repo) / self.commit / f"{quote(name, safe='')}@{start}+{count}"
+        kept = cache_of(self._repo) / self.commit / f"{quote(name, safe='')}@{start}+{count}"
         with suppress(OSError):
             content = kept.read_bytes()
             if len(content) == count:
@@ -102,22 +114,18 @@ class HubFiles:
             content = self._ask(name, start, count)
         if len(content) != count:
             raise UnreadableError(f"{self._hub.url} gave {len(content)} bytes of {count}")
-        _keep(kept, content)
+        keep(kept, content)
         return content
 
     def _ask(self, name: str, start: int, count: int) -> bytes:
         """Ask for part of a file; a server that knows no ranges is read from its start."""
-        from huggingface_hub import hf_hub_url
-        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
-
-        url = hf_hub_url(self._repo, name, revision=self.commit, endpoint=self._hub.url)
+        client, url, headers, check = self._request(name)
         wanted = {"Range": f"bytes={start}-{start + count - 1}", "Accept-Encoding": "identity"}
-        headers = {**build_hf_headers(), **wanted}
         content = bytearray()
-        with get_session().stream(
-            "GET", url, headers=headers, timeout=TIME_LIMIT, follow_redirects=True
+        with client.stream(
+            "GET", url, headers={**headers, **wanted}, timeout=TIME_LIMIT, follow_redirects=True
         ) as response:
-            hf_raise_for_status(response)
+            check(response)
             skipped = 0 if response.status_code == PARTIAL_CONTENT else start
             if skipped > HEAD_BYTES:
                 raise UnreadableError(f"{self._hub.url} gives no parts of files")
@@ -126,6 +134,14 @@ class HubFiles:
                 if len(content) >= skipped + count:
                     break
         return bytes(content[skipped : skipped + count])
+
+    def _request(self, name: str) -> Request:
+        """Return how a file is asked for."""
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+        url = hf_hub_url(self._repo, name, revision=self.commit, endpoint=self._hub.url)
+        return Request(get_session(), url, build_hf_headers(), hf_raise_for_status)
 
     def _must_be_online(self, name: str) -> None:
         if self._why_offline:
@@ -143,18 +159,11 @@ def open_repo(repo: str, revision: str | None = None) -> tuple[ModelFiles, str]:
             nothing is in the cache.
     """
     hub = configured_hub()
-    if hub.is_modelscope:
-        raise KitError(
-            "Of a ModelScope repository, nothing can be shown before it is here.",
-            why="SGLANG_USE_MODELSCOPE is set; only Hugging Face and its mirrors are asked "
-            "for parts of files.",
-            cure=f"modelscope download --model {repo} --local_dir DIR; sgl-embed model show DIR",
-        )
     reach = check_reach(repo, hub)
     if reach.answered:
         files = _listed(repo, revision, hub)
         return files, files.commit
-    kept = _kept_list(repo, revision)
+    kept = kept_list(repo, revision or "main")
     if kept is not None:
         return HubFiles(repo, *kept, hub, why_offline=reach.why_not), kept[0]
     folder = _snapshot(repo, revision)
@@ -181,15 +190,20 @@ def _listed(repo: str, revision: str | None, hub: Hub) -> HubFiles:
     if not COMMIT.fullmatch(commit):  # it becomes the name of a folder
         raise KitError(f"{hub.url} gives {repo} no commit.", why=f"It calls it {commit!r}.")
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    content = json.dumps({"commit": commit, "sizes": sizes}).encode()
     for known_as in {revision or "main", commit}:
-        _keep(_cache_of(repo) / f"{quote(known_as, safe='')}.json", content)
+        keep_list(repo, known_as, commit, sizes)
     return HubFiles(repo, commit, sizes, hub)
 
 
-def _kept_list(repo: str, revision: str | None) -> tuple[str, dict[str, int]] | None:
+def keep_list(repo: str, known_as: str, commit: str, sizes: Mapping[str, int]) -> None:
+    """Keep the list of a repository's files by what its state is known as."""
+    content = json.dumps({"commit": commit, "sizes": sizes}).encode()
+    keep(cache_of(repo) / f"{quote(known_as, safe='')}.json", content)
+
+
+def kept_list(repo: str, known_as: str) -> tuple[str, dict[str, int]] | None:
     """Return the commit and the sizes of a list that was kept, or None."""
-    kept = _cache_of(repo) / f"{quote(revision or 'main', safe='')}.json"
+    kept = cache_of(repo) / f"{quote(known_as, safe='')}.json"
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         content: Any = json.loads(kept.read_bytes())
         return str(content["commit"]), {str(k): int(v) for k, v in content["sizes"].items()}
@@ -206,11 +220,12 @@ def _snapshot(repo: str, revision: str | None) -> Path | None:
     return None
 
 
-def _cache_of(repo: str) -> Path:
+def cache_of(repo: str) -> Path:
+    """Return the folder with what was kept of a repository."""
     return cache_folder() / "hub" / repo.replace("/", "--")
 
 
-def _keep(path: Path, content: bytes) -> None:
+def keep(path: Path, content: bytes) -> None:
     """Write a file of the cache, whole or not at all; a cache that fails is none."""
     work = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with suppress(OSError):

@@ -9,15 +9,17 @@ from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.guard.declared import Pooling
 from sgl_embed_kit.model import demo
 from sgl_embed_kit.model.facts import ModelFacts, read_facts
-from sgl_embed_kit.model.faults import Fault, Severity, warning
+from sgl_embed_kit.model.faults import Concern, Fault, Severity, concerning, warning
 from sgl_embed_kit.model.files import ModelFiles, UnreadableError
 from sgl_embed_kit.model.fingerprint import Ingredients, dtype_class, fingerprint, weights_digest
 from sgl_embed_kit.model.folder import local_files
+from sgl_embed_kit.model.hub import configured_hub
 from sgl_embed_kit.model.hub_files import open_repo
 from sgl_embed_kit.model.safetensors import BrokenError, samples
+from sgl_embed_kit.model.scope_files import open_scope
 from sgl_embed_kit.model.source import Kind, Source
 from sgl_embed_kit.model.tokenizer import TOKENIZER_FILE, TokenizerFacts, read_tokenizer
-from sgl_embed_kit.model.weights import sentence
+from sgl_embed_kit.model.weights import fetch_again, sentence
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ def inspect_source(source: Source, revision: str | None = None) -> Inspection:
         KitError: there is nothing to look at.
     """
     if source.kind is Kind.REPO:
+        if configured_hub().is_modelscope:
+            return inspect_files(open_scope(source.model_path, revision))
         files, commit = open_repo(source.model_path, revision)
         return inspect_files(files, commit)
     assert source.folder is not None
@@ -73,16 +77,8 @@ def inspect_source(source: Source, revision: str | None = None) -> Inspection:
 def inspect_files(files: ModelFiles, revision: str | None = None) -> Inspection:
     """Look at a model's files; what is wrong with them is part of the result."""
     facts = read_facts(files)
-    faults = list(facts.faults)
-    tokenizer = None
-    if TOKENIZER_FILE in files.sizes and not any(TOKENIZER_FILE in f.what for f in facts.errors):
-        try:
-            tokenizer = read_tokenizer(files)
-        except UnreadableError as error:
-            what = f"{files.name}/{TOKENIZER_FILE} cannot be used."
-            faults.append(Fault(what, sentence(str(error))))
-        else:
-            faults += _tokenizer_faults(facts, tokenizer)
+    tokenizer, tokenizer_faults = try_tokenizer(files, facts)
+    faults = [*facts.faults, *tokenizer_faults]
     ingredients = None
     try:
         ingredients = _ingredients(files, facts, tokenizer)
@@ -91,13 +87,29 @@ def inspect_files(files: ModelFiles, revision: str | None = None) -> Inspection:
     return Inspection(facts, tokenizer, ingredients, revision, tuple(faults))
 
 
+def try_tokenizer(
+    files: ModelFiles, facts: ModelFacts
+) -> tuple[TokenizerFacts | None, list[Fault]]:
+    """Return what a model's tokenizer does, None where there is none that works, and its faults."""
+    broken = any(TOKENIZER_FILE in fault.what for fault in facts.errors)
+    if TOKENIZER_FILE not in files.sizes or broken:  # which the facts say
+        return None, []
+    try:
+        tokenizer = read_tokenizer(files)
+    except UnreadableError as error:
+        what = f"{files.name}/{TOKENIZER_FILE} cannot be used."
+        cure = fetch_again(files)
+        return None, [Fault(what, sentence(str(error)), cure, concern=Concern.TOKENIZER)]
+    return tokenizer, list(concerning(Concern.TOKENIZER, _tokenizer_faults(facts, tokenizer)))
+
+
 def _tokenizer_faults(facts: ModelFacts, tokenizer: TokenizerFacts) -> Iterator[Fault]:
     rows = facts.config.vocabulary
     if rows is not None and tokenizer.highest_id >= rows:
         yield Fault(
             f"The tokenizer gives ids up to {tokenizer.highest_id}, the model knows {rows}.",
-            "SGLang does not check ids: a text with such a token ends the server.",
-            f"serve the model with its own {TOKENIZER_FILE}",
+            "SGLang does not check ids: a text with such a token ends the server. Is "
+            f"{TOKENIZER_FILE} another model's?",
         )
     if facts.known and tokenizer.last != facts.known.card.ends_in:
         yield Fault(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import resources
 
-import yaml
-
+from sgl_embed_kit.data_files import data_file
 from sgl_embed_kit.model.shape import ModelShape
 
 
@@ -60,8 +58,7 @@ def model_like(shape: ModelShape) -> str | None:
 @cache
 def known_models() -> dict[str, KnownModel]:
     """Return the known models by repository id; the file says where the facts are from."""
-    text = resources.files(__package__).joinpath("known_models.yaml").read_text(encoding="utf-8")
     return {
         name: KnownModel(facts["revision"], ModelShape(**facts["shape"]), Card(**facts["card"]))
-        for name, facts in yaml.safe_load(text).items()
+        for name, facts in data_file(__package__, "known_models.yaml").items()
     }

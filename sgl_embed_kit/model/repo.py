@@ -73,5 +73,7 @@ def hub_errors(repo: str, revision: str | None, hub: Hub) -> Iterator[None]:
         raise KitError(
             f"{repo} could not be downloaded from {hub.url}.",
             why=reason[0] if reason else type(error).__name__,
-            cure="export HF_ENDPOINT=https://your-mirror",
+            cure="unset SGLANG_USE_MODELSCOPE"
+            if hub.is_modelscope
+            else "export HF_ENDPOINT=https://your-mirror",
         ) from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from sgl_embed_kit.errors import KitError, ProfileError
+from sgl_embed_kit.errors import ProfileError
 from sgl_embed_kit.folders import cache_folder, with_home
 from sgl_embed_kit.model import demo
 from sgl_embed_kit.model.known import known_model
@@ -88,10 +88,13 @@ class Source:
 def locate(path: str) -> Source:
     """Say what `model.path` names, from its form and from what exists.
 
+    What has neither the form of a repository id nor a scheme is a folder, even if there is
+    none: reading it says so. Slashes at the end mean nothing.
+
     Raises:
-        ProfileError: it is none of a folder, a repository id, `tiny:` and `demo:NAME`.
-        KitError: it can only be a folder, and there is none.
+        ProfileError: it names a demo model that does not exist.
     """
+    path = path.rstrip("/") or path
     models = cache_folder() / "models"
     if path == "tiny:":
         return Source(Kind.TINY, str(models / "tiny-qwen3-embedding-1"))
@@ -104,20 +107,15 @@ def locate(path: str) -> Source:
             )
         return Source(Kind.DEMO, str(models / f"{demo.NAME}-1"))
     folder = with_home(path)
-    if _exists(folder):
-        return Source(Kind.FOLDER, str(folder.absolute()))
-    if REPO_ID.fullmatch(path):
+    if REPO_ID.fullmatch(path) and not _exists(folder):
         return Source(Kind.REPO, path)
-    raise KitError(
-        f"There is no model {path}.",
-        why="It is no folder here, and not of the form of a repository id, such as "
-        "Qwen/Qwen3-Embedding-0.6B.",
-        cure=f"ls -d {folder.parent}/*",
-    )
+    return Source(Kind.FOLDER, str(folder.absolute()))
 
 
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
+    except PermissionError:  # something is in the way
+        return True
     except (OSError, ValueError):  # longer than a name can be, or with a zero byte
         return False

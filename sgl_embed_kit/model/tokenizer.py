@@ -100,8 +100,8 @@ def read_tokenizer(files: ModelFiles) -> TokenizerFacts:
         kind=type(tokenizer.model).__name__,
         normalisers=_normalisers(tokenizer),
         joins_forms=_ids(tokenizer, "NFC") == _ids(tokenizer, "NFD"),
-        vocabulary=len(declared.ids),
-        highest_id=max(declared.ids.values(), default=-1),
+        vocabulary=declared.tokens,
+        highest_id=declared.highest_id,
         first=tried.tokens[0] if added and added[0] else "",
         last=tried.tokens[-1] if ends else "",
         last_id=tried.ids[-1] if ends else None,
@@ -110,9 +110,10 @@ def read_tokenizer(files: ModelFiles) -> TokenizerFacts:
 
 @dataclass(frozen=True)
 class _Declared:
-    """A tokenizer's file: the ids of all tokens, and what to load of it for a trial."""
+    """A tokenizer's file: its tokens, the highest id of one, and what to load for a trial."""
 
-    ids: dict[str, int]
+    tokens: int
+    highest_id: int
     to_try: bytes
 
 
@@ -130,35 +131,48 @@ def _declared(content: bytes) -> _Declared:
     added = msgspec.json.decode(file.get("added_tokens", b"[]"), type=list[_Added])
     model = msgspec.json.decode(file["model"], type=dict[str, msgspec.Raw])
     if "merges" not in model:  # WordPiece, Unigram and WordLevel load fast as they are
-        return _Declared(_all_ids(content, added), content)
+        return _counted(_ids_of(content), added, content)
     vocabulary = msgspec.json.decode(model["vocab"], type=dict[str, int])
     merges = msgspec.json.decode(model["merges"], type=list[str | tuple[str, str]])
     prefix = msgspec.json.decode(model.get("continuing_subword_prefix", b'""'), type=str | None)
-    for merge in merges:
-        left, right = merge.split(" ") if isinstance(merge, str) else merge
-        joined = left + right[len(prefix or "") :]
-        known = left in vocabulary and right in vocabulary and joined in vocabulary
-        if not known or not right.startswith(prefix or ""):
-            raise ValueError(f"a merge names tokens that it does not have: {left} {right}"[:200])
-    kept = {token: number for token, number in vocabulary.items() if _is_atom(token)}
+    _check_merges(merges, prefix or "", vocabulary)
+    # What no merge makes: characters, and bytes as <0x0A>.
+    kept = {token: n for token, n in vocabulary.items() if len(token) == 1 or token[:3] == "<0x"}
     model |= {"vocab": msgspec.Raw(msgspec.json.encode(kept)), "merges": msgspec.Raw(b"[]")}
     file["model"] = msgspec.Raw(msgspec.json.encode(model))
-    ids = vocabulary | {token.content: token.id for token in added}
-    return _Declared(ids, msgspec.json.encode(file))
+    return _counted(vocabulary, added, msgspec.json.encode(file))
 
 
-def _all_ids(content: bytes, added: list[_Added]) -> dict[str, int]:
+def _check_merges(
+    merges: list[str | tuple[str, str]], prefix: str, vocabulary: dict[str, int]
+) -> None:
+    """Refuse merges that the library would refuse.
+
+    Raises:
+        ValueError: a merge is not of two tokens that make one.
+    """
+    cut = len(prefix)
+    for merge in merges:
+        left, right = merge.split(" ") if isinstance(merge, str) else merge
+        if (
+            left not in vocabulary
+            or right not in vocabulary
+            or left + right[cut:] not in vocabulary
+            or (cut and not right.startswith(prefix))
+        ):
+            raise ValueError(f"a merge names tokens that it does not have: {left} {right}"[:200])
+
+
+def _ids_of(content: bytes) -> dict[str, int]:
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_buffer(content)
-    return tokenizer.get_vocab(with_added_tokens=True) | {
-        token.content: token.id for token in added
-    }
+    return Tokenizer.from_buffer(content).get_vocab(with_added_tokens=True)
 
 
-def _is_atom(token: str) -> bool:
-    """Say whether a token is a character, or a byte as `<0x0A>`, that no merge makes."""
-    return len(token) == 1 or (token.startswith("<0x") and token.endswith(">"))
+def _counted(vocabulary: dict[str, int], added: list[_Added], to_try: bytes) -> _Declared:
+    more = {token.content: token.id for token in added}
+    highest = max(max(vocabulary.values(), default=-1), max(more.values(), default=-1))
+    return _Declared(len(vocabulary) + len(more.keys() - vocabulary.keys()), highest, to_try)
 
 
 def _ids(tokenizer: Tokenizer, form: Any) -> list[int]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sgl_embed_kit.model.faults import Fault, warning
-from sgl_embed_kit.model.files import MIB, MOST_FILES, ModelFiles, UnreadableError
+from sgl_embed_kit.model.faults import Concern, Fault, warning
+from sgl_embed_kit.model.files import FORBIDDEN, MIB, MOST_FILES, ModelFiles, UnreadableError
 from sgl_embed_kit.model.safetensors import (
     TORCH_NAMES,
     BrokenError,
@@ -95,7 +95,7 @@ def read_weights(files: ModelFiles) -> tuple[Weights, list[Fault]]:
     filter_duplicate_safetensors_files, weight_utils.py).
     """
     faults = [
-        Fault(f"{files.name}/{name} cannot be read.", sentence(reason))
+        unreadable(files, name, reason)
         for name, reason in files.odd.items()
         if name.endswith(SUFFIX) and "/" not in name
     ]
@@ -108,6 +108,7 @@ def read_weights(files: ModelFiles) -> tuple[Weights, list[Fault]]:
             warning(
                 f"Of pickle formats, which can run code when loaded: {listed(pickles)}.",
                 "SGLang leaves them alone, because there are .safetensors files.",
+                concern=Concern.CODE,
             )
         )
     try:
@@ -149,6 +150,13 @@ def lfs_pointer(files: ModelFiles, name: str) -> Fault:
         "The repository was cloned without Git LFS.",
         f"git -C {files.name} lfs pull",
     )
+
+
+def unreadable(files: ModelFiles, name: str, reason: str, cure: str = "") -> Fault:
+    """Return the fault of a file that cannot be read."""
+    if reason == FORBIDDEN and files.is_local:
+        cure = f"sudo chmod a+r {files.name}/{name}"
+    return Fault(f"{files.name}/{name} cannot be read.", sentence(reason), cure)
 
 
 def fetch_again(files: ModelFiles) -> str:

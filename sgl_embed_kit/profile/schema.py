@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
 
 from sgl_embed_kit.sglang.versions import VersionRange
 
@@ -37,6 +45,21 @@ class ModelSection(Section):
         if path.startswith("-"):
             raise ValueError("must not begin with a dash; write ./ before it")
         return path.rstrip("/") or path
+
+    _had_slash: bool = PrivateAttr(default=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _noting_the_slash(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        section = handler(data)
+        if isinstance(data, dict):
+            section._had_slash = str(data.get("path", "")).rstrip("/") != data.get("path")
+        return section
+
+    @property
+    def had_slash(self) -> bool:
+        """Whether the path was written with a slash at its end."""
+        return self._had_slash
 
     @field_validator("served_name")
     @classmethod

@@ -4,9 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.launch.profile import read_runnable
+from sgl_embed_kit.model import folder as folder_module
+from sgl_embed_kit.model.facts import ModelFacts, read_facts
+from sgl_embed_kit.model.files import ModelFiles
+from sgl_embed_kit.model.folder import Folders
 from sgl_embed_kit.profile.problems import InvalidProfileError
 from sgl_embed_kit.sglang.installed import Installed
+from tests.machines import FakeMachine
+from tests.model.builders import small_model
 
 
 def problems(tmp_path: Path, text: str) -> list[str]:
@@ -110,3 +117,22 @@ def test_what_the_model_cannot_do_is_named_with_all_else(tmp_path: Path) -> None
         "4:23: no SGLang ever had `max-num-seqs` (it is vLLM's); in a profile it is "
         "`limits.max_running_requests`",
     ]
+
+
+def test_a_dry_run_reads_the_models_folder_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+
+    def counted(files: ModelFiles) -> ModelFacts:
+        reads.append(files.name)
+        return read_facts(files)
+
+    monkeypatch.setattr(folder_module, "read_facts", counted)
+    folder, path = small_model(tmp_path / "m"), tmp_path / "p.yaml"
+    path.write_text(f"model: {{path: {folder}}}\nhardware: {{device: cpu}}\n")
+    folders = Folders()
+    loaded = read_runnable(str(path), (), None, folders=folders)
+    subject = Subject.of(loaded.profile, None, FakeMachine(), loaded.mask, folders)
+    assert "--context-length 4096" in subject.command(shown=loaded.shown).as_shell()
+    assert reads == [str(folder)]

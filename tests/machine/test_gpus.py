@@ -9,9 +9,12 @@ from sgl_embed_kit.machine.gpus import known_gpus, known_gpus_named, least_memor
     ("part", "keys"),
     [
         ("Tesla T4", ["T4"]),
-        ("NVIDIA L4", ["L4", "L40S"]),
+        ("NVIDIA L4", ["L4", "L40", "L40S"]),
         ("A10", ["A10", "A10G", "A100-40GB", "A100-80GB"]),
         ("A40", ["A40"]),
+        ("A30", ["A30"]),
+        ("NVIDIA L40", ["L40", "L40S"]),
+        ("GH200", ["GH200"]),
         ("RTX 6000", ["RTX 6000 Ada"]),
         ("a100", ["A100-40GB", "A100-80GB"]),
         ("RTX 4090", ["RTX 4090"]),

@@ -113,3 +113,27 @@ def qwen_8b(folder: Path) -> Path:
         write_safetensors(folder / name, part)
     write_index(folder, shards)
     return folder
+
+
+def qwen_tokenizer(file: Path, tokens: int = 151_643) -> None:
+    """Make a small tokenizer.json as large as Qwen's: so many tokens, nearly as many merges.
+
+    The words are made of their first letters, as in a trained one; they mean nothing.
+    """
+    content = json.loads(file.read_text())
+    model = content["model"]
+    vocabulary, merges = list(model["vocab"]), model["merges"]
+    known = set(vocabulary)
+    letters = [token for token in vocabulary if len(token) == 1]
+    for start in vocabulary:  # grows while it is walked
+        for letter in letters:
+            if start + letter not in known and len(vocabulary) < tokens:
+                known.add(start + letter)
+                vocabulary.append(start + letter)
+                merges.append([start, letter])
+    model["vocab"] = {token: number for number, token in enumerate(vocabulary)}
+    for number, token in enumerate(content["added_tokens"], tokens):
+        token["id"] = number
+    end = content["post_processor"]["special_tokens"]["<|endoftext|>"]
+    end["ids"] = [tokens]
+    file.write_text(json.dumps(content, ensure_ascii=False, indent=2))

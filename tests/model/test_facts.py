@@ -10,7 +10,7 @@ import pytest
 
 from sgl_embed_kit.guard.declared import Pooling
 from sgl_embed_kit.model.facts import ModelFacts, read_facts
-from sgl_embed_kit.model.faults import Fault, Severity
+from sgl_embed_kit.model.faults import Concern, Fault, Severity
 from sgl_embed_kit.model.files import LocalFiles
 from sgl_embed_kit.model.inspection import inspect_source
 from sgl_embed_kit.model.source import locate
@@ -273,3 +273,12 @@ def test_the_real_minilm_is_known_through_and_through(minilm: Launched) -> None:
     assert found.tokenizer is not None
     assert (found.tokenizer.kind, found.tokenizer.last) == ("WordPiece", "[SEP]")
     assert found.fingerprint == "5ab94310ebaa3852"
+
+
+def test_a_model_like_qwens_without_prompts_is_told(tmp_path: Path) -> None:
+    folder = qwen_8b(tmp_path / "m")
+    assert facts(folder).about(Concern.PROMPTS) == ()
+    (folder / "config_sentence_transformers.json").unlink()
+    (told,) = facts(folder).about(Concern.PROMPTS)
+    assert told.what == "The model declares no prompt for queries."
+    assert told.severity is Severity.WARNING

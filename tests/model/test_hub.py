@@ -106,4 +106,29 @@ def test_mirrors_are_honoured(env: dict[str, str], name: str, url: str) -> None:
 
 
 def test_modelscope_is_asked_in_its_own_way() -> None:
-    assert module._page("org/model", Hub("ModelScope", "https://x")) == "models/org/model"
+    assert module._page("org/model", Hub("ModelScope", "https://x"), None) == "models/org/model"
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("https://m.example", True),
+        ("http://127.0.0.1:1", True),
+        ("http://localhost:1", True),
+        ("http://m.example", False),
+        ("http://127.0.0.1.m.example", False),
+    ],
+)
+def test_the_token_travels_only_where_nobody_reads_along(
+    url: str, sent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert module._credentials(Hub("mirror", url)) == (
+        {"Authorization": "Bearer hf_secret"} if sent else {}
+    )
+    assert module._credentials(Hub("ModelScope", url)) == {}
+
+
+def test_modelscopes_own_variable_comes_before_the_old_one() -> None:
+    env = {"SGLANG_USE_MODELSCOPE": "1", "MODELSCOPE_ENDPOINT": "http://ms.example/"}
+    assert configured_hub({**env, "MODELSCOPE_DOMAIN": "x"}).url == "http://ms.example"

@@ -14,10 +14,8 @@ from typing import Any
 
 import pytest
 
-from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.launch.quickstart import QWEN
 from sgl_embed_kit.model.folder import local_files
-from sgl_embed_kit.model.hub_files import open_repo
 from sgl_embed_kit.model.inspection import inspect_files
 from sgl_embed_kit.profile import load_profile
 from tests.conftest import run
@@ -122,10 +120,3 @@ def test_a_commit_that_is_none_names_no_folder(tmp_path: Path, hub: FakeHub) -> 
     assert done.returncode == 1
     assert "It calls it '../../outside'." in done.stderr
     assert not list(tmp_path.rglob("outside*"))
-
-
-def test_modelscope_is_not_asked_and_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SGLANG_USE_MODELSCOPE", "1")
-    with pytest.raises(KitError) as caught:
-        open_repo(QWEN)
-    assert caught.value.cure.startswith(f"modelscope download --model {QWEN}")

@@ -6,6 +6,7 @@ import pytest
 
 from sgl_embed_kit.errors import KitError, ProfileError
 from sgl_embed_kit.folders import cache_folder
+from sgl_embed_kit.model.folder import read_folder
 from sgl_embed_kit.model.source import Kind, locate
 
 
@@ -29,9 +30,18 @@ def test_a_repository_id_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("path", ["/no/such/folder", "./model", "../x", "one-word", "a/b/c", "~/m"])
-def test_what_can_be_neither_folder_nor_repository_is_an_error(path: str) -> None:
-    with pytest.raises(KitError, match="no model"):
-        locate(path)
+def test_what_has_not_the_form_of_a_repository_is_a_folder_that_is_not_there(path: str) -> None:
+    source = locate(path)
+    assert (source.kind, source.is_missing) == (Kind.FOLDER, False)
+    assert source.folder is not None
+    assert source.folder.is_absolute()
+    with pytest.raises(KitError, match="no model folder"):
+        read_folder(source.folder)
+
+
+def test_slashes_at_the_end_mean_nothing(tmp_path: Path) -> None:
+    assert locate("org/model//") == locate("org/model")
+    assert locate(f"{tmp_path}/") == locate(str(tmp_path))
 
 
 def test_an_unknown_demo_is_an_error_with_the_known_one() -> None:

@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from sgl_embed_kit.model.folder import local_files
+from sgl_embed_kit.model.inspection import inspect_files
 from sgl_embed_kit.profile.loading import bundled_profiles
 from tests.machines import UNREACHABLE
 
@@ -42,7 +44,7 @@ def test_the_table_shows_seconds_the_ratio_to_bare_python_and_the_verdict(
 
 
 def test_the_doctor_is_held_to_its_seconds_and_its_memory(bench: ModuleType) -> None:
-    (doctor,) = (c for c in bench.commands_to_time() if "doctor" in c.argv)
+    (doctor,) = (c for c in bench.commands_to_time(Path("large")) if "doctor" in c.argv)
     assert (doctor.target, doctor.megabytes, doctor.statuses) == (0.8, 120, (0, 1))
 
 
@@ -55,11 +57,24 @@ def test_the_peak_is_the_commands_own(bench: ModuleType, megabytes: int) -> None
 
 
 def test_the_commands_fill_80_columns_at_most_and_check_every_profile(bench: ModuleType) -> None:
-    commands = bench.commands_to_time()
+    commands = bench.commands_to_time(Path("large"))
     shown = bench.table(commands, [(99.0, 0.001)] * len(commands), [10**8] * len(commands))
     assert max(map(len, [*shown.splitlines(), *bench.conditions().splitlines()])) <= 80
     assert commands[0].target is None
     assert commands[-1].argv[1:] == ("profile", "check", *bundled_profiles())
+
+
+def test_the_large_model_is_as_large_as_qwen3_embedding_8b(
+    bench: ModuleType, tmp_path: Path
+) -> None:
+    files = local_files(bench.large_model(tmp_path / "m"))
+    found = inspect_files(files)
+    assert found.can_be_served
+    assert found.facts.like == "Qwen/Qwen3-Embedding-8B"
+    assert len(found.facts.weights.files) == 4
+    assert found.tokenizer is not None
+    assert found.tokenizer.vocabulary == 151_646
+    assert files.sizes["tokenizer.json"] > 10_000_000
 
 
 def test_commands_take_turns_after_a_round_that_is_not_counted(

@@ -8,6 +8,7 @@ from sgl_embed_kit.doctor.catalogue import catalogue
 from sgl_embed_kit.doctor.checks import (
     engine,
     host,
+    hub,
     keys,
     memory,
     model,
@@ -30,7 +31,7 @@ _LOOKS: dict[str, Callable[[Subject], Finding]] = {
     "SGE-ENG-001": engine.engine,
     "SGE-GRD-001": packages.guard,
     "SGE-NET-001": ports.port,
-    "SGE-DISK-001": model.disk,
+    "SGE-DISK-001": hub.disk,
     "SGE-MEM-001": memory.memory,
     "SGE-CPU-001": host.processors,
     "SGE-SHM-001": host.shared_memory,
@@ -48,8 +49,21 @@ _LOOKS: dict[str, Callable[[Subject], Finding]] = {
     "SGE-SEC-004": security.keys_in_arguments,
     "SGE-SEC-005": security.key_files,
     "SGE-MOD-001": model.model,
+    "SGE-MOD-002": model.path,
+    "SGE-MOD-003": model.pooling,
+    "SGE-MOD-004": model.tokenizer,
+    "SGE-MOD-005": model.prompts,
+    "SGE-MOD-006": model.code,
+    "SGE-MOD-007": model.length,
+    "SGE-HUB-001": hub.hub,
+    "SGE-HUB-002": hub.token,
 }
 
 CHECKS = tuple(Check(about, _LOOKS[about.id]) for about in catalogue().values())
-CHECKS_OF_FILES = tuple(check for check in CHECKS if check.id in {"SGE-MEM-001", "SGE-MOD-001"})
+_NEED_FILES = {f"SGE-MOD-00{number}" for number in range(3, 8)}
+CHECKS_BEFORE_FILES = tuple(check for check in CHECKS if check.id not in _NEED_FILES)
+"""Checks that can say something before the model's files are here."""
+CHECKS_OF_FILES = tuple(
+    check for check in CHECKS if check.id in {"SGE-MEM-001", "SGE-MOD-001"} | _NEED_FILES
+)
 """Checks that can say more once the model's files are here."""

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from sgl_embed_kit.profile import Profile
 
 _NAMES = """
-apt-get cat chmod chown curl df docker du export find free hf kill ldconfig ln ls lsof mkdir
+apt-get cat chmod chown curl df docker du export find free git hf kill ldconfig ln ls lsof mkdir
 modelscope mount mv nproc nvidia-smi openssl pip ps python python3.12 rm sgl-embed ss sudo sysctl
 systemctl timedatectl ulimit umask unset uname
 """

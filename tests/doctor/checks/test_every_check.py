@@ -76,7 +76,6 @@ ALWAYS_TELLS = {
     "SGE-PKG-001": "a package is found or it is not",
     "SGE-ENG-001": "a GPU that does not show is an error",
     "SGE-NET-001": "the port is tried",
-    "SGE-DISK-001": "the system tells of every disk",
     "SGE-MEM-001": "what is not known of the model is left out",
     "SGE-CPU-001": "the system tells",
     "SGE-TMP-001": "a file is written",
@@ -89,6 +88,9 @@ ALWAYS_TELLS = {
     "SGE-SEC-002": "the profile tells",
     "SGE-SEC-003": "the profile tells",
     "SGE-MOD-001": "what is not here yet is no fault",
+    "SGE-MOD-002": "a path has a form",
+    "SGE-HUB-001": "the hub answers in time or not",
+    "SGE-HUB-002": "a token is read",
 }
 """Checks that never say `skip`, and why."""
 

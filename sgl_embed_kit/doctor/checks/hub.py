@@ -1,0 +1,99 @@
+"""Checks of a model's download: the hub, the token for it, and room on the disk."""
+
+from __future__ import annotations
+
+from sgl_embed_kit.doctor.engine import Finding, Status
+from sgl_embed_kit.doctor.subject import Subject
+from sgl_embed_kit.folders import cache_folder, state_folder
+from sgl_embed_kit.model.hub import Hub, Refusal, check_reach, configured_hub
+from sgl_embed_kit.model.hub_cache import hub_cache
+from sgl_embed_kit.model.hub_token import UnreadableTokenError, hub_token
+from sgl_embed_kit.model.source import Kind
+from sgl_embed_kit.plan.plan import gigabytes
+from sgl_embed_kit.profile.patch import patch
+
+LOG_SPACE = 100_000_000
+PATIENCE = 0.5
+"""Seconds that the hub may take to answer."""
+MIRRORS = "or a mirror: HF_ENDPOINT, or SGLANG_USE_MODELSCOPE=1 where ModelScope has the model"
+
+
+def hub(subject: Subject) -> Finding:
+    """Look whether a repository can be fetched: from the cache, the hub, or a mirror."""
+    if subject.source.kind is not Kind.REPO:
+        return Finding(Status.OK, "none is needed: the model is no repository")
+    repo, revision = subject.source.model_path, subject.profile.model.revision
+    if subject.has_files:
+        return Finding(Status.OK, f"{repo} is in the cache")
+    asked = configured_hub()
+    reach = check_reach(repo, asked, PATIENCE, revision)
+    if reach.ok:
+        return Finding(Status.OK, f"{_named(asked)} has {repo}")
+    found = f"{reach.why_not}; {repo} is not in the cache"
+    if reach.refusal is Refusal.OFFLINE:
+        return Finding(Status.ERROR, found, "the hub, or the model's files", "unset HF_HUB_OFFLINE")
+    if reach.refusal is Refusal.GATED:
+        needed = "an account that was granted access on the model's page, and its token"
+        return Finding(Status.ERROR, f"{repo} is gated at {asked.url}", needed, "hf auth login")
+    if reach.refusal is Refusal.NO_REVISION:
+        found = f"{repo} has no revision {revision or 'main'} at {asked.url}"
+        needed = "a revision that the repository has"
+        return Finding(Status.ERROR, found, needed, patch(model={"revision": "main"}))
+    if reach.refusal is Refusal.NO_REPO:
+        found = f"{asked.url} has no repository {repo}, or a private one"
+        needed = "a repository that this account may read"
+        return Finding(Status.ERROR, found, needed, "hf auth login")
+    if reach.answered:
+        return Finding(
+            Status.ERROR, found, "the model's config.json", f"curl -I {asked.url}/{repo}"
+        )
+    late = reach.refusal is Refusal.LATE  # which a slow network is, too
+    return Finding(
+        Status.WARN if late else Status.ERROR,
+        found,
+        f"the hub, {MIRRORS}",
+        "export HF_ENDPOINT=https://your-mirror",
+    )
+
+
+def token(subject: Subject) -> Finding:
+    """Look whether the token for the hub can be read, where there is one."""
+    if subject.source.kind is not Kind.REPO or configured_hub().is_modelscope:
+        return Finding(Status.OK, "none is needed")
+    try:
+        found = hub_token()
+    except UnreadableTokenError as error:
+        return Finding(
+            Status.ERROR,
+            str(error),
+            "a token that can be read, or none: huggingface_hub fails otherwise",
+            "export HF_TOKEN_PATH=/a/file/you/may/read",
+        )
+    return Finding(Status.OK, found.origin if found else "none, and public models need none")
+
+
+def disk(subject: Subject) -> Finding:
+    """Look for room for the model's files and for logs."""
+    source = subject.source
+    to_hub = source.kind is Kind.REPO and not configured_hub().is_modelscope
+    needed = 0 if subject.has_files else source.bytes_needed
+    folder = hub_cache() if to_hub else cache_folder()
+    for place, room in ((folder, needed + LOG_SPACE), (state_folder(), LOG_SPACE)):
+        free = subject.machine.disk_free(place)
+        if free < room:
+            return Finding(
+                Status.ERROR,
+                f"{gigabytes(free)} free for {place}",
+                gigabytes(room),
+                f"df -h {place}",
+            )
+    free = subject.machine.disk_free(folder)
+    if not subject.has_files and not needed:
+        found = f"{gigabytes(free)} free; how large {source.model_path} is is not known here"
+        return Finding(Status.SKIP, found)
+    return Finding(Status.OK, f"{gigabytes(free)} free")
+
+
+def _named(asked: Hub) -> str:
+    mirrored = asked.name == configured_hub({}).name
+    return asked.name if mirrored else f"{asked.name} ({asked.url})"

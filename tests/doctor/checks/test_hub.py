@@ -1,0 +1,178 @@
+"""The hub, its token, and room for the download: what the checks find."""
+
+from __future__ import annotations
+
+import http.server
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from sgl_embed_kit.doctor import Subject
+from sgl_embed_kit.doctor.engine import Status
+from sgl_embed_kit.model.source import locate
+from sgl_embed_kit.profile import Profile
+from tests.doctor.checks.cases import SGLANG, Case, find
+from tests.machines import UNREACHABLE, FakeMachine
+from tests.model.builders import small_model
+
+REPO = {"path": "org/model"}
+QWEN = {"path": "Qwen/Qwen3-Embedding-0.6B"}
+MODELSCOPE = {"SGLANG_USE_MODELSCOPE": "1", "MODELSCOPE_ENDPOINT": UNREACHABLE}
+CASES: list[Case] = [
+    ("SGE-HUB-001", {}, Status.OK, "none is needed"),
+    ("SGE-HUB-001", {"model": REPO}, Status.ERROR, "org/model is not in the cache"),
+    ("SGE-HUB-001", {"model": REPO, "environ": MODELSCOPE}, Status.ERROR, "cannot be reached"),
+    (
+        "SGE-HUB-001",
+        {"model": REPO, "environ": {"HF_HUB_OFFLINE": "1"}},
+        Status.ERROR,
+        "HF_HUB_OFFLINE is set",
+    ),
+    ("SGE-HUB-002", {}, Status.OK, "none is needed"),
+    ("SGE-HUB-002", {"model": REPO, "environ": MODELSCOPE}, Status.OK, "none is needed"),
+    ("SGE-HUB-002", {"model": REPO, "environ": {"HF_TOKEN": "hf_x"}}, Status.OK, "one in HF_TOKEN"),
+    (
+        "SGE-HUB-002",
+        {"model": REPO, "environ": {"HF_TOKEN": "hf\nx"}},
+        Status.ERROR,
+        "the token in HF_TOKEN has characters",
+    ),
+    ("SGE-DISK-001", {}, Status.OK, "500.0 GB free"),
+    ("SGE-DISK-001", {"machine": FakeMachine(disk=50_000_000)}, Status.ERROR, "0.1 GB free"),
+    (
+        "SGE-DISK-001",
+        {"model": QWEN, "machine": FakeMachine(disk=1_300_000_000)},
+        Status.ERROR,
+        "1.3 GB free",
+    ),
+    ("SGE-DISK-001", {"model": QWEN, "machine": FakeMachine(disk=1_400_000_000)}, Status.OK, ""),
+    ("SGE-DISK-001", {"model": REPO}, Status.SKIP, "how large org/model is"),
+]
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """Answers with the status and the code that a repository's name says; notes the token."""
+
+    tokens: tuple[str | None, ...] = ()
+
+    def do_HEAD(self) -> None:
+        type(self).tokens += (self.headers["Authorization"],)
+        _, _, name, *_ = self.path.split("/")
+        status, _, code = name.partition("-")
+        self.send_response(int(status))
+        if code:
+            self.send_header("X-Error-Code", code)
+        self.end_headers()
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub() -> Iterator[str]:
+    Hub.tokens = ()
+    with http.server.HTTPServer(("127.0.0.1", 0), Hub) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.server_port}"
+        listening.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "found", "cure"),
+    [
+        ("200", Status.OK, "the mirror in HF_ENDPOINT (http", ""),
+        ("401-GatedRepo", Status.ERROR, "is gated", "hf auth login"),
+        ("403-GatedRepo", Status.ERROR, "is gated", "hf auth login"),
+        ("401", Status.ERROR, "has no repository", "hf auth login"),
+        ("404-RepoNotFound", Status.ERROR, "has no repository", "hf auth login"),
+        ("404-RevisionNotFound", Status.ERROR, "has no revision main", "revision: main"),
+        ("404-EntryNotFound", Status.ERROR, "answered 404", "curl -I"),
+        ("503", Status.ERROR, "answered 503", "curl -I"),
+    ],
+)
+def test_what_the_hub_answers_is_told_with_its_cure(
+    hub: str, name: str, status: Status, found: str, cure: str
+) -> None:
+    finding = find("SGE-HUB-001", model={"path": f"org/{name}"}, environ={"HF_ENDPOINT": hub})
+    assert finding.status is status
+    assert found in finding.found
+    assert cure in finding.fix
+
+
+def test_a_hub_that_does_not_answer_in_time_is_a_warning_with_mirrors() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        finding = find("SGE-HUB-001", model=REPO, environ={"HF_ENDPOINT": url})
+    assert finding.status is Status.WARN
+    assert "did not answer within 0.5 s" in finding.found
+    assert "SGLANG_USE_MODELSCOPE=1" in finding.needed
+    assert finding.fix == "export HF_ENDPOINT=https://your-mirror"
+
+
+def test_the_token_goes_to_the_hub_and_into_no_message(hub: str) -> None:
+    for check in ("SGE-HUB-001", "SGE-HUB-002"):
+        env = {"HF_ENDPOINT": hub, "HF_TOKEN": "hf_secret"}
+        finding = find(check, model={"path": "org/401-GatedRepo"}, environ=env)
+        assert "hf_secret" not in repr(finding)
+    assert Hub.tokens == ("Bearer hf_secret",)
+
+
+def test_a_token_file_that_cannot_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path))  # a folder, to root as well
+    finding = find("SGE-HUB-002", model=REPO)
+    assert finding.status is Status.ERROR
+    assert "Is a directory" in finding.found
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
+    assert find("SGE-HUB-002", model=REPO).found == "none, and public models need none"
+    (tmp_path / "token").write_text("hf_x\n")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    assert find("SGE-HUB-002", model=REPO).found == f"the one in {tmp_path / 'token'}"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub's cache with org/model in it, as huggingface_hub lays it out."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    kept = tmp_path / "models--org--model"
+    (kept / "snapshots").mkdir(parents=True)
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("c0ffee")
+    small_model(kept / "snapshots" / "c0ffee")
+    return kept / "snapshots" / "c0ffee"
+
+
+def test_a_repository_in_the_cache_needs_no_hub_and_is_looked_at(cache: Path) -> None:
+    assert find("SGE-HUB-001", model=REPO).found == "org/model is in the cache"
+    assert find("SGE-MOD-001", model=REPO).found.startswith("Qwen3ForCausalLM")
+    assert find("SGE-MOD-003", model=REPO).found == "last token, as declared"
+    assert find("SGE-DISK-001", model=REPO).status is Status.OK
+    by_commit = {**REPO, "revision": "c0ffee"}
+    assert find("SGE-HUB-001", model=by_commit).status is Status.OK
+    assert find("SGE-HUB-001", model={**REPO, "revision": "other"}).status is Status.ERROR
+    profile = Profile.model_validate({"model": REPO})
+    subject = Subject(profile, locate("org/model"), SGLANG, FakeMachine())
+    assert subject.folder == cache
+    assert subject.bounds is not None
+    assert subject.bounds.positions == 4096
+
+
+def test_a_repository_that_is_only_partly_in_the_cache_is_not_there(cache: Path) -> None:
+    (cache / "model.safetensors").unlink()
+    assert find("SGE-HUB-001", model=REPO).status is Status.ERROR
+    assert find("SGE-MOD-001", model=REPO).found == "org/model, from the hub"
+    shutil.rmtree(cache)
+    assert find("SGE-HUB-001", model=REPO).status is Status.ERROR
+
+
+def test_modelscope_has_another_cache(cache: Path) -> None:
+    assert find("SGE-HUB-001", model=REPO, environ=MODELSCOPE).status is Status.ERROR
+    assert cache.is_dir()
