@@ -48,6 +48,7 @@ def healthy_gpu(name: str = "NVIDIA H200", index: int = 0) -> Gpu:
         processes=(),
     )
 
+
 SITE = Path("/venv/lib/python3.12/site-packages")
 PROGRAMS = frozenset({"cc", "gcc", "c++", "ninja", "nvcc", "lscpu", "numactl"})
 PACKAGES = {
