@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,12 +12,42 @@ from sgl_embed_kit.machine import (
     Folder,
     Gpu,
     Group,
+    Nvidia,
     OpenFiles,
     PortUse,
     Running,
 )
+from sgl_embed_kit.machine.cuda_probe import SPARE, Probed
+from sgl_embed_kit.machine.gpus import known_gpus
+from sgl_embed_kit.machine.kernel_log import Xid
 
 H200 = Gpu("NVIDIA H200", 150_754_820_096, 150_000_000_000)
+CONTEXT = 450 * 2**20
+"""What the fake's CUDA context takes of a GPU."""
+
+
+def healthy_gpu(name: str = "NVIDIA H200", index: int = 0) -> Gpu:
+    """Return a known GPU that nobody uses, with every answer that a driver can give."""
+    known = next(gpu for gpu in known_gpus().values() if name in gpu.names)
+    reserved = 600 * 2**20
+    return Gpu(
+        name,
+        known.memory,
+        known.memory - reserved,
+        memory_reserved=reserved,
+        index=index,
+        uuid=f"GPU-{index}0000000-0000-0000-0000-000000000000",
+        bus=f"0000:{index:02x}:00",
+        compute_capability=known.compute_capability,
+        persistence=True,
+        mig=False,
+        uncorrected_errors=0,
+        repair_pending=False,
+        repair_failed=False,
+        slowdowns=(),
+        processes=(),
+    )
+
 
 SITE = Path("/venv/lib/python3.12/site-packages")
 PROGRAMS = frozenset({"cc", "gcc", "c++", "ninja", "nvcc", "lscpu", "numactl"})
@@ -69,6 +100,9 @@ class FakeMachine:
     group: Group = Group()  # noqa: RUF009 - it is frozen
     swap: int = 0
     time: float = 1_800_000_000.0
+    driver: Nvidia | None = None
+    probed: tuple[Probed, ...] | None = None
+    reported: tuple[Xid, ...] | None = ()
 
     def platform(self) -> str:
         return self.system
@@ -118,7 +152,28 @@ class FakeMachine:
         return self.time
 
     def gpus(self) -> tuple[Gpu, ...]:
-        return self.devices
+        return self.nvidia().visible(self.variables).gpus
+
+    def nvidia(self) -> Nvidia:
+        if self.driver is not None:
+            return self.driver
+        if not self.devices:
+            return Nvidia(trouble="NVML: NVML Shared Library Not Found")
+        return Nvidia(self.devices, driver="580.95.05", cuda=(13, 0), source="NVML")
+
+    def probe_cuda(
+        self, ordinals: tuple[int, ...], variables: Mapping[str, str]
+    ) -> tuple[Probed, ...]:
+        if self.probed is not None:
+            return self.probed
+        free = [(self.nvidia().gpus[number].memory_free or 0) - CONTEXT for number in ordinals]
+        return tuple(
+            Probed(number, "", left, left - SPARE, left - SPARE)
+            for number, left in zip(ordinals, free, strict=True)
+        )
+
+    def xids(self) -> tuple[Xid, ...] | None:
+        return self.reported
 
     def processors(self) -> float:
         return self.cpus

@@ -3,7 +3,8 @@
 from sgl_embed_kit.machine.cgroup import Group
 from sgl_embed_kit.machine.files import File
 from sgl_embed_kit.machine.folders import Folder
-from sgl_embed_kit.machine.machine import Gpu, Machine, OpenFiles, PortUse, RealMachine
+from sgl_embed_kit.machine.machine import Machine, OpenFiles, PortUse, RealMachine
+from sgl_embed_kit.machine.nvidia import Gpu, GpuProcess, Nvidia
 from sgl_embed_kit.machine.packages import Distribution
 from sgl_embed_kit.machine.processes import Running
 
@@ -12,8 +13,10 @@ __all__ = [
     "File",
     "Folder",
     "Gpu",
+    "GpuProcess",
     "Group",
     "Machine",
+    "Nvidia",
     "OpenFiles",
     "PortUse",
     "RealMachine",

@@ -7,6 +7,7 @@ import platform
 import shutil
 import socket
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from sgl_embed_kit.machine.cgroup import Group, own_group
+from sgl_embed_kit.machine.cuda_probe import Probed, probe_cuda
 from sgl_embed_kit.machine.files import File, file_at
 from sgl_embed_kit.machine.folders import Folder, look_at
+from sgl_embed_kit.machine.kernel_log import Xid, read_xids
+from sgl_embed_kit.machine.nvidia import Gpu, Nvidia, with_names
+from sgl_embed_kit.machine.nvidia_smi import read_nvidia_smi
+from sgl_embed_kit.machine.nvml import read_nvml
 from sgl_embed_kit.machine.packages import Distribution, distributions_named
 from sgl_embed_kit.machine.processes import Running, running_with
 
@@ -23,13 +29,8 @@ if TYPE_CHECKING:
     import psutil
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """An NVIDIA GPU as its driver reports it; memory in bytes."""
-
-    name: str
-    memory_total: int
-    memory_free: int
+FRESH_SECONDS = 5.0
+"""How long an answer of the NVIDIA driver is good for: as long as the checks of one run."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,17 @@ class Machine(Protocol):
     def gpus(self) -> tuple[Gpu, ...]:
         """Return the GPUs that this process may use; none where there is no driver."""
 
+    def nvidia(self) -> Nvidia:
+        """Return what the NVIDIA driver says of itself and of all its GPUs."""
+
+    def probe_cuda(
+        self, ordinals: tuple[int, ...], variables: Mapping[str, str]
+    ) -> tuple[Probed, ...]:
+        """Make a real CUDA context on each GPU, and return what it could have."""
+
+    def xids(self) -> tuple[Xid, ...] | None:
+        """Return what the driver reported to the kernel's log; None where it cannot be read."""
+
     def processors(self) -> float:
         """Return how many processors' worth of time this process may have."""
 
@@ -115,6 +127,11 @@ class Machine(Protocol):
 
 class RealMachine:
     """The machine that this process runs on."""
+
+    def __init__(self) -> None:
+        self._driver = threading.Lock()
+        self._said: tuple[float, Nvidia] | None = None
+        self._probes: dict[object, tuple[float, tuple[Probed, ...]]] = {}
 
     def platform(self) -> str:
         """Return system and processor, such as "linux x86_64"."""
@@ -199,27 +216,43 @@ class RealMachine:
         return time.time()
 
     def gpus(self) -> tuple[Gpu, ...]:
-        """Return the GPUs that NVML reports and CUDA_VISIBLE_DEVICES does not hide."""
-        if os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"}:
-            return ()
-        import pynvml
+        """Return the GPUs that CUDA_VISIBLE_DEVICES does not hide."""
+        return self.nvidia().visible(self.environment()).gpus
 
-        try:
-            pynvml.nvmlInit()
-        except pynvml.NVMLError:  # no driver, or no device
-            return ()
-        try:
-            gpus = []
-            for index in range(pynvml.nvmlDeviceGetCount()):
-                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-                memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-                name = pynvml.nvmlDeviceGetName(handle)
-                gpus.append(Gpu(name, int(memory.total), int(memory.free)))
-            return tuple(gpus)
-        except pynvml.NVMLError:
-            return ()
-        finally:
-            pynvml.nvmlShutdown()
+    def nvidia(self) -> Nvidia:
+        """Return what the driver says, by NVML or else by nvidia-smi.
+
+        All who ask within `FRESH_SECONDS` get one answer, which can take seconds. None is
+        asked for while a probe holds the memory that it is about.
+        """
+        with self._driver:
+            return self._ask_driver()
+
+    def probe_cuda(
+        self, ordinals: tuple[int, ...], variables: Mapping[str, str]
+    ) -> tuple[Probed, ...]:
+        """Make a real CUDA context on each GPU; the same answer for all who ask in a while."""
+        key = (ordinals, *sorted(variables.items()))
+        with self._driver:
+            self._ask_driver()  # before the probe's own memory shows in the answer
+            found = self._probes.get(key)
+            if found is None or time.monotonic() - found[0] > FRESH_SECONDS:
+                answer = probe_cuda(ordinals, variables)
+                found = self._probes[key] = time.monotonic(), answer  # fresh from its end on
+            return found[1]
+
+    def xids(self) -> tuple[Xid, ...] | None:
+        """Return what the driver reported to the kernel's log; None where it cannot be read."""
+        return read_xids()
+
+    def _ask_driver(self) -> Nvidia:
+        if self._said is None or time.monotonic() - self._said[0] > FRESH_SECONDS:
+            found = read_nvml()
+            if not found.source:
+                other = read_nvidia_smi()
+                found = other if other.source else found
+            self._said = time.monotonic(), with_names(found)
+        return self._said[1]
 
     def processors(self) -> float:
         """Return how many processors' worth of time this process may have."""

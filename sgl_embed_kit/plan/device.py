@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from sgl_embed_kit.errors import UsageError
-from sgl_embed_kit.machine import Machine
-from sgl_embed_kit.machine.gpus import KnownGpu, known_gpus, known_gpus_named
+from sgl_embed_kit.machine import Gpu, Machine
+from sgl_embed_kit.machine.gpus import BFLOAT16_FROM, KnownGpu, known_gpus, known_gpus_named
 from sgl_embed_kit.plan.plan import Device
 from sgl_embed_kit.profile import Profile
 
@@ -74,22 +74,44 @@ def gpu_here(profile: Profile, machine: Machine) -> Device | None:
     """Return this machine's GPU that the server would use, or None.
 
     Of several, the one with the least free: SGLang sizes all pools alike, by the smallest
-    (get_available_gpu_memory with distributed, srt/utils/common.py). They begin at
-    `--base-gpu-id`.
+    (get_available_gpu_memory with distributed, srt/utils/common.py).
     """
-    first = int(profile.sglang.extra_args.get("base-gpu-id", 0))
-    gpus = machine.gpus()[first : first + profile.parallel.tensor * profile.parallel.data]
+    gpus = [gpu for gpu in gpus_for(profile, machine) if gpu.memory_total is not None]
     if not gpus:
         return None
-    gpu = min(gpus, key=lambda one: one.memory_free)
+    return device_of(min(gpus, key=lambda one: one.memory_free or 0))
+
+
+def device_of(gpu: Gpu) -> Device:
+    """Return a GPU of this machine, whose memory is known, as what a plan is for."""
+    assert gpu.memory_total is not None
     known = [k for k in known_gpus().values() if gpu.name in k.names]
+    capability = gpu.compute_capability or (known[0].compute_capability if known else None)
     return Device(
         gpu.name,
         gpu.memory_total,
         gpu.memory_free,
-        has_bfloat16=known[0].has_bfloat16 if known else True,
+        has_bfloat16=capability is None or capability >= BFLOAT16_FROM,
         origin="as its driver reports it",
     )
+
+
+def gpus_for(profile: Profile, machine: Machine) -> tuple[Gpu, ...]:
+    """Return this machine's GPUs that the server would use, as many of them as there are."""
+    visible = machine.nvidia().visible({**machine.environment(), **profile.env}).gpus
+    return tuple(visible[n] for n in gpu_numbers(profile) if 0 <= n < len(visible))
+
+
+def gpu_numbers(profile: Profile) -> range:
+    """Return the numbers of the GPUs that the server would use, of those that CUDA shows it.
+
+    They begin at `--base-gpu-id`, `--gpu-id-step` apart (srt/entrypoints/engine.py, and
+    srt/managers/data_parallel_controller.py for several copies).
+    """
+    extra = profile.sglang.extra_args
+    first, step = int(extra.get("base-gpu-id", 0)), max(int(extra.get("gpu-id-step", 1)), 1)
+    count = profile.parallel.tensor * profile.parallel.data
+    return range(first, first + count * step, step)
 
 
 def cpu(machine: Machine) -> Device:

@@ -39,6 +39,8 @@ class Installed:
         sees_guard: Whether its plugin framework will find the guard.
         foreign_python: The Python that its command runs in, where that is of another
             environment than this one.
+        torch_cuda: The CUDA that its torch is built for, such as "13.0"; empty where torch is
+            built without, None where there is no torch.
     """
 
     version: str
@@ -47,6 +49,7 @@ class Installed:
     kernels: str
     sees_guard: bool
     foreign_python: Path | None = None
+    torch_cuda: str | None = None
 
     @property
     def is_tested(self) -> bool:
@@ -80,6 +83,7 @@ def find_installed() -> Installed | None:
             entry.name == GUARD_PLUGIN for entry in metadata.entry_points(group=PLUGIN_GROUP)
         ),
         foreign_python=_foreign_python(Path(found)) if found else None,
+        torch_cuda=_torch_cuda(),
     )
 
 
@@ -100,6 +104,19 @@ def _foreign_python(script: Path) -> Path | None:
     # python and python3 of an environment are links to one another.
     is_here = os.path.realpath(python.parent) == os.path.realpath(Path(sys.executable).parent)
     return None if is_here else python
+
+
+def _torch_cuda() -> str | None:
+    """Read which CUDA torch is built for from its version.py, which needs no import of it."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    try:
+        text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = re.search(r"^cuda\b[^=]*=\s*(?:'([\d.]+)'|None)", text, re.MULTILINE)
+    return (found[1] or "") if found else None
 
 
 def _why_kernels_cannot_load() -> str:

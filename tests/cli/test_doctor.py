@@ -17,6 +17,7 @@ from sgl_embed_kit.cli.main import main
 from sgl_embed_kit.doctor.catalogue import catalogue
 from sgl_embed_kit.doctor.report import ReportJson
 from tests.conftest import ROOT, run, sgl_embed
+from tests.machine.stubs import CUDA, NVML, compiled
 from tests.memory import PEAK
 
 Capture: TypeAlias = pytest.CaptureFixture[str]
@@ -272,3 +273,29 @@ def test_json_names_the_profile_by_its_file_and_without_one_the_one_looked_at(
     for arguments, name in (([str(file)], "mine"), (["tiny-cpu"], "tiny-cpu"), ([], "minilm-cpu")):
         done = run("doctor", *arguments, "--format", "json", "--only", "python")
         assert json.loads(done.stdout)["profile"] == name
+
+
+def test_on_a_machine_with_a_gpu_the_driver_is_really_asked_and_tried(tmp_path: Path) -> None:
+    library = compiled(tmp_path, libnvidia_ml=NVML, libcuda=CUDA)
+    free = 21_500 * 2**20
+    done = run(
+        "doctor",
+        "06b-a10",
+        "--only",
+        "engine,driver,context,clocks,gpu-memory,fragmentation",
+        LD_LIBRARY_PATH=str(library),
+        FAKE_FREE=str(free),
+        FAKE_LARGEST=str(free // 2),
+        CUDA_VISIBLE_DEVICES="0",
+    )
+    shown = " ".join(done.stdout.split())
+    assert "ok Engine GPU: NVIDIA A10" in shown
+    assert "ok Context a CUDA context and memory to write to on GPU 0" in shown
+    assert "warn Clocks NVIDIA A10 is slowed down now: power brake" in shown
+    assert "21.48 GiB of 22.49 GiB are free" in shown
+    assert "pid 1 (" in shown
+    assert "holds 0.50 GiB" in shown
+    assert "fragmentation 1 - 0.51 = 0.49. A CUDA context takes 0.49 GiB" in shown
+    assert "limits: {mem_fraction_static: 0.27} # in the profile" in shown
+    prose = [line for line in done.stdout.splitlines() if "cure: " not in line]
+    assert max(map(len, prose)) <= 80

@@ -114,5 +114,7 @@ def test_hidden_gpus_are_not_counted(monkeypatch: pytest.MonkeyPatch, hidden: st
 @pytest.mark.gpu
 def test_a_gpu_says_its_name_and_memory() -> None:
     (gpu, *_) = RealMachine().gpus()
+    assert gpu.memory_free is not None
+    assert gpu.memory_total is not None
     assert gpu.name.startswith(("NVIDIA", "Tesla"))
     assert 0 < gpu.memory_free <= gpu.memory_total

@@ -7,7 +7,7 @@ import pytest
 from sgl_embed_kit.errors import UsageError
 from sgl_embed_kit.machine import Gpu, RealMachine
 from sgl_embed_kit.machine.gpus import known_gpus
-from sgl_embed_kit.plan.device import device_for, named_gpu
+from sgl_embed_kit.plan.device import device_for, device_of, named_gpu
 from sgl_embed_kit.plan.memory import GIB, driver_bytes, free_for_server
 from sgl_embed_kit.profile import Profile
 from tests.machines import H200, FakeMachine
@@ -91,16 +91,36 @@ def test_of_several_gpus_the_fullest_counts_and_only_those_that_the_server_takes
     assert device.free == 10 * GIB
 
 
+@pytest.mark.parametrize(
+    ("name", "capability", "has_bfloat16"),
+    [
+        ("Quadro RTX 6000", (7, 5), False),
+        ("NVIDIA A30", (8, 0), True),
+        ("NVIDIA A30", None, True),
+        ("Tesla T4", None, False),
+    ],
+)
+def test_a_gpus_kind_is_the_drivers_word_else_what_is_known_of_its_name(
+    name: str, capability: tuple[int, int] | None, has_bfloat16: bool
+) -> None:
+    gpu = Gpu(name, 24 * GIB, 24 * GIB, compute_capability=capability)
+    assert device_of(gpu).has_bfloat16 is has_bfloat16
+
+
 @pytest.mark.gpu
 def test_what_torch_finds_free_on_a_gpu_is_what_the_plan_expects() -> None:
     import torch
 
     gpu = RealMachine().gpus()[0]
+    assert gpu.memory_total is not None
+    assert gpu.memory_free is not None
     planned = free_for_server(gpu.memory_total, gpu.memory_free)
     taken = torch.empty(GIB, dtype=torch.uint8, device="cuda")
     free, _ = torch.cuda.mem_get_info()
     assert free + taken.numel() >= planned
     assert free + taken.numel() <= planned + driver_bytes(gpu.memory_total)
-    assert RealMachine().gpus()[0].memory_free <= gpu.memory_free - taken.numel()
+    now = RealMachine().gpus()[0].memory_free
+    assert now is not None
+    assert now <= gpu.memory_free - taken.numel()
     known = [known for known in known_gpus().values() if gpu.name in known.names]
     assert not known or abs(known[0].memory - gpu.memory_total) < known[0].memory // 10

@@ -22,6 +22,7 @@ from sgl_embed_kit.machine import Gpu
 from sgl_embed_kit.machine.gpus import KnownGpu, known_gpus_named
 from sgl_embed_kit.model.known import known_model
 from sgl_embed_kit.model.shape import ModelShape
+from sgl_embed_kit.plan.device import gpu_numbers
 from sgl_embed_kit.plan.memory import GIB, GpuMemory, gpu_memory
 from sgl_embed_kit.profile import Profile, load_profile
 from sgl_embed_kit.profile.loading import bundled_profiles, head_comment
@@ -222,7 +223,7 @@ def test_a_gpu_without_bfloat16_is_not_asked_for_it(case: OnGpu) -> None:
 def test_doctor_takes_the_gpu_for_the_one_that_is_meant(case: OnGpu) -> None:
     (check,) = (check for check in CHECKS if check.id == "SGE-ENG-001")
     for name in case.gpu.names:
-        gpus = (Gpu(name, case.gpu.memory, case.gpu.memory),) * case.profile.hardware.gpus
+        gpus = (Gpu(name, case.gpu.memory, case.gpu.memory),) * (gpu_numbers(case.profile)[-1] + 1)
         subject = Subject.of(case.profile, None, FakeMachine(devices=gpus))
         assert check.look(subject).status is Status.OK
 

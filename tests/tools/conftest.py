@@ -16,5 +16,5 @@ def script() -> Iterator[Callable[[str], ModuleType]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "tools"))
         yield importlib.import_module
-    for name in ("bench_cli", "mutate_checks", "sections", "write_docs"):
+    for name in ("bench_cli", "mutate_checks", "record_gpu", "sections", "write_docs"):
         sys.modules.pop(name, None)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sgl_embed_kit.doctor.catalogue import catalogue
+from sgl_embed_kit.doctor.catalogue import About, catalogue
 from sgl_embed_kit.doctor.checks import (
     engine,
+    gpu,
+    gpu_memory,
     host,
     hub,
     keys,
@@ -29,6 +31,15 @@ _LOOKS: dict[str, Callable[[Subject], Finding]] = {
     "SGE-PKG-005": packages.bytecode,
     "SGE-PKG-006": packages.same_environment,
     "SGE-ENG-001": engine.engine,
+    "SGE-GPU-001": gpu.driver,
+    "SGE-GPU-002": gpu.visible,
+    "SGE-GPU-003": gpu.compute,
+    "SGE-GPU-004": gpu.context,
+    "SGE-GPU-005": gpu.health,
+    "SGE-GPU-006": gpu.reports,
+    "SGE-GPU-007": gpu.clocks,
+    "SGE-VRAM-001": gpu_memory.holders,
+    "SGE-VRAM-002": gpu_memory.blocks,
     "SGE-GRD-001": packages.guard,
     "SGE-NET-001": ports.port,
     "SGE-DISK-001": hub.disk,
@@ -59,11 +70,21 @@ _LOOKS: dict[str, Callable[[Subject], Finding]] = {
     "SGE-HUB-002": hub.token,
 }
 
-CHECKS = tuple(Check(about, _LOOKS[about.id]) for about in catalogue().values())
+DRIVER_SECONDS = 40.0
+"""Time for a check that asks the NVIDIA driver, which may have to set up several GPUs first,
+and waits for the probe of another check (`SECONDS` of machine/cuda_probe.py)."""
+
+
+def _check(about: About) -> Check:
+    if about.category == "hardware" or about.id == "SGE-MEM-001":
+        return Check(about, _LOOKS[about.id], DRIVER_SECONDS)
+    return Check(about, _LOOKS[about.id])
+
+
+CHECKS = tuple(map(_check, catalogue().values()))
 _NEED_FILES = {f"SGE-MOD-00{number}" for number in range(3, 8)}
 CHECKS_BEFORE_FILES = tuple(check for check in CHECKS if check.id not in _NEED_FILES)
 """Checks that can say something before the model's files are here."""
-CHECKS_OF_FILES = tuple(
-    check for check in CHECKS if check.id in {"SGE-MEM-001", "SGE-MOD-001"} | _NEED_FILES
-)
+_OF_FILES = {"SGE-MEM-001", "SGE-MOD-001", "SGE-VRAM-001"} | _NEED_FILES
+CHECKS_OF_FILES = tuple(check for check in CHECKS if check.id in _OF_FILES)
 """Checks that can say more once the model's files are here."""

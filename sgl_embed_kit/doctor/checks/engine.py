@@ -6,13 +6,17 @@ from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.machine import Gpu
 from sgl_embed_kit.machine.gpus import least_memory
+from sgl_embed_kit.plan.device import gpu_numbers, gpus_for
 from sgl_embed_kit.plan.plan import gib
+from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.patch import patch
 
 
 def engine(subject: Subject) -> Finding:
     """Look for the GPUs that the profile is for, or for what stands in on a CPU."""
-    gpus, hardware = subject.machine.gpus(), subject.profile.hardware
+    hardware = subject.profile.hardware
+    variables = {**subject.machine.environment(), **subject.profile.env}
+    gpus = subject.machine.nvidia().visible(variables).gpus
     if hardware.device == "cuda":
         if not gpus:
             return Finding(
@@ -22,14 +26,11 @@ def engine(subject: Subject) -> Finding:
                 "nvidia-smi  # says what the driver sees",
             )
         names = ", ".join(gpu.name for gpu in gpus)
-        if len(gpus) < hardware.gpus:
-            return Finding(
-                Status.ERROR,
-                f"GPU: {names}",
-                f"{hardware.gpus} GPUs, as the profile says",
-                patch(hardware={"gpus": len(gpus)}, parallel={"tensor": 1, "data": len(gpus)}),
-            )
-        return _expected_gpu(hardware.gpu, gpus) or Finding(Status.OK, f"GPU: {names}")
+        return (
+            _too_few(subject.profile, gpus)
+            or _expected_gpu(hardware.gpu, gpus_for(subject.profile, subject.machine))
+            or Finding(Status.OK, f"GPU: {names}")
+        )
     if subject.stand_in is None:
         return Finding(Status.OK, "CPU, with the installed sgl_kernel")
     reason = subject.installed.kernels if subject.installed else "SGLang is not here"
@@ -43,8 +44,31 @@ def engine(subject: Subject) -> Finding:
     return Finding(Status.OK, "CPU, with the toolkit's stand-in for sgl_kernel")
 
 
+def _too_few(profile: Profile, gpus: tuple[Gpu, ...]) -> Finding | None:
+    """Return an error where there are fewer GPUs than the profile takes, or counts up to."""
+    found = f"GPU: {', '.join(gpu.name for gpu in gpus)}"
+    if len(gpus) < profile.hardware.gpus:
+        return Finding(
+            Status.ERROR,
+            found,
+            f"{profile.hardware.gpus} GPUs, as the profile says",
+            patch(hardware={"gpus": len(gpus)}, parallel={"tensor": 1, "data": len(gpus)}),
+        )
+    numbers = gpu_numbers(profile)
+    if len(gpus) <= numbers[-1]:
+        where = f"base-gpu-id {numbers[0]}" if numbers[0] else "gpu-id-step or parallel"
+        return Finding(
+            Status.ERROR,
+            found,
+            f"{numbers[-1] + 1} GPUs: with {where} the server takes number {numbers[-1]}, "
+            "counted from 0",
+            patch(sglang={"extra_args": {"base-gpu-id": 0, "gpu-id-step": 1}}),
+        )
+    return None
+
+
 def _expected_gpu(expected: str | None, gpus: tuple[Gpu, ...]) -> Finding | None:
-    """Return a warning where no GPU is the one that the profile's numbers are for.
+    """Return a warning where a GPU is not the one that the profile's numbers are for.
 
     Its name tells, and its memory: the laptop's GPU of a name has less than the desktop's.
     """
@@ -52,12 +76,12 @@ def _expected_gpu(expected: str | None, gpus: tuple[Gpu, ...]) -> Finding | None
         return None
     found = f"GPU: {', '.join(gpu.name for gpu in gpus)}"
     needed = f"{expected}, which the profile's numbers are for"
-    named = [gpu.memory_total for gpu in gpus if expected.lower() in gpu.name.lower()]
+    cure = "sgl-embed profile list  # take the one for this GPU"
+    if not all(expected.lower() in gpu.name.lower() for gpu in gpus):
+        return Finding(Status.WARN, found, needed, cure)
+    smallest = min((gpu.memory_total for gpu in gpus if gpu.memory_total), default=None)
     least = least_memory(expected)
-    if named and (least is None or max(named) >= least):
+    if smallest is None or least is None or smallest >= least:
         return None
-    if named and least is not None:
-        found, needed = f"{found} with {gib(max(named))}", f"{needed}, with {gib(least)} or more"
-    return Finding(
-        Status.WARN, found, needed, "sgl-embed profile list  # take the one for this GPU"
-    )
+    found, needed = f"{found} with {gib(smallest)}", f"{needed}, with {gib(least)} or more"
+    return Finding(Status.WARN, found, needed, cure)

@@ -6,6 +6,7 @@ import pytest
 
 from sgl_embed_kit.doctor.engine import Status
 from sgl_embed_kit.machine import Gpu
+from sgl_embed_kit.machine.gpus import least_memory
 from tests.doctor.checks.cases import SGLANG, Case, find
 from tests.machines import H200, FakeMachine
 
@@ -46,6 +47,15 @@ CASES: list[Case] = [
         "GPU: NVIDIA A10",
     ),
 ]
+
+
+def test_a_gpu_with_the_least_memory_of_its_name_is_the_one_expected() -> None:
+    least = least_memory("A10")
+    assert least is not None
+    hardware = {"device": "cuda", "gpu": "A10"}
+    for memory, status in ((least, Status.OK), (least - 1, Status.WARN)):
+        machine = FakeMachine(devices=(Gpu("NVIDIA A10", memory, memory),))
+        assert find("SGE-ENG-001", machine, hardware=hardware).status is status
 
 
 def test_fewer_gpus_than_the_profile_needs_is_an_error() -> None:
