@@ -193,11 +193,12 @@ def _by_category(results: Sequence[Result]) -> dict[str, list[Result]]:
 
 
 def _told_together(results: Sequence[Result]) -> list[list[Result]]:
-    """Return each result on its own, but those that were skipped for the same reason."""
-    found: dict[str, list[Result]] = {}
+    """Return each result on its own, but those that are well, or skipped, for one reason."""
+    found: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        is_skipped = result.finding.status is Status.SKIP
-        found.setdefault(result.finding.found if is_skipped else result.check.id, []).append(result)
+        status, text = result.finding.status, result.finding.found
+        reason = text if status in _QUIET and text else result.check.id
+        found.setdefault((status, reason), []).append(result)
     return list(found.values())
 
 

@@ -106,9 +106,9 @@ def test_the_first_line_leaves_room_for_the_id(length: int, lines: int) -> None:
 
 
 def test_fifty_checks_that_are_ok_take_a_line_each_and_in_short_a_line_a_category() -> None:
-    fine = Finding(Status.OK, "fine")
-    checks = [check(f"a{n}", fine, f"group{n % 5}") for n in range(50)]
-    report = Report(tuple(Result(c, fine, 1.0) for c in checks), 0.5)
+    fine = [Finding(Status.OK, f"fine {n}") for n in range(50)]
+    checks = [check(f"a{n}", fine[n], f"group{n % 5}") for n in range(50)]
+    report = Report(tuple(Result(c, fine[n], 1.0) for n, c in enumerate(checks)), 0.5)
     # A heading and an empty line for each category; the summary.
     assert len(as_text(report).splitlines()) == 50 + 5 * 2 + 1
     short = as_text(report, Detail.COMPACT).splitlines()
@@ -117,7 +117,7 @@ def test_fifty_checks_that_are_ok_take_a_line_each_and_in_short_a_line_a_categor
     assert as_text(report, Detail.FINDINGS) == "50 checks in 0.50 s: 50 ok"
 
 
-def test_what_is_skipped_for_one_reason_in_a_category_is_told_once() -> None:
+def test_what_is_well_or_skipped_for_one_reason_in_a_category_is_told_once() -> None:
     reasons = {"a": "no driver", "b": "no driver", "c": "no GPU", "d": "no driver"}
     found = [(name, Finding(Status.SKIP, why), "gpu") for name, why in reasons.items()]
     found += [("e", Finding(Status.OK, "no driver"), "gpu"), ("f", found[0][1], "host")]
