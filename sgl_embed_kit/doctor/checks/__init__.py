@@ -72,7 +72,7 @@ _LOOKS: dict[str, Callable[[Subject], Finding]] = {
     "SGE-MOD-007": model.length,
     "SGE-HUB-001": hub.hub,
     "SGE-HUB-002": hub.token,
-    "SGE-LIM-001": limits.context,
+    "SGE-LIM-001": limits.longer_context,
     "SGE-LIM-002": limits.pool,
     "SGE-LIM-003": limits.chunk,
     "SGE-LIM-004": limits.queue,

@@ -30,30 +30,18 @@ TEXTS_PER_REQUEST = 256
 """Texts that the toolkit's own client sends in a request (client/sync.py)."""
 
 
-def context(subject: Subject) -> Finding:
-    """Hold the context length against the model's positions."""
-    asked = subject.settled(subject.profile).limits.context_length
-    positions = subject.bounds.positions if subject.bounds else None
-    inherited = _longer_context_variable(subject)
-    if asked is not None and positions is not None and asked > positions:
-        return Finding(
-            Status.ERROR,
-            f"context of {asked} tokens, {asked - positions} more than the model's {positions}",
-            f"{positions} at most",
-            patch(limits={"context_length": positions}),
-        )
-    if inherited is not None:
+def longer_context(subject: Subject) -> Finding:
+    """Look whether something makes SGLang take a context beyond the model's."""
+    env = {**subject.machine.environment(), **subject.profile.env}
+    name = next((name for name in LONGER_CONTEXT if env.get(name, "").lower() in ON), None)
+    if name is not None:
         return Finding(
             Status.WARN,
-            f"{inherited} is set: SGLang would take a context beyond the model's, too",
+            f"{name} is set: SGLang would take a context beyond the model's, too",
             "not set: vectors from beyond the model's positions are wrong",
-            f"unset {inherited}",
+            f"unset {name}",
         )
-    if asked is None or positions is None:
-        return Finding(Status.SKIP, "the model's context is not known before its files are here")
-    return Finding(
-        Status.OK, f"{asked} of the model's {positions} tokens; texts of {asked - 1} at most"
-    )
+    return Finding(Status.OK, "SGLang refuses a context beyond the model's")
 
 
 def pool(subject: Subject) -> Finding:
@@ -201,11 +189,6 @@ def _pooling(subject: Subject) -> Pooling | None:
         return folder.pooling_with_guard
     known = known_architectures().get(subject.shape.architecture) if subject.shape else None
     return known.pooling if known else None
-
-
-def _longer_context_variable(subject: Subject) -> str | None:
-    env = {**subject.machine.environment(), **subject.profile.env}
-    return next((name for name in LONGER_CONTEXT if env.get(name, "").lower() in ON), None)
 
 
 def _device(subject: Subject) -> Device | None:

@@ -92,6 +92,7 @@ ALWAYS_TELLS = {
     "SGE-MOD-002": "a path has a form",
     "SGE-HUB-001": "the hub answers in time or not",
     "SGE-HUB-002": "a token is read",
+    "SGE-LIM-001": "a variable is set or it is not",
     "SGE-LIM-004": "the profile says it",
     "SGE-LIM-006": "the profile says it, or the toolkit",
     "SGE-LIM-007": "the profile says it, or the toolkit",
