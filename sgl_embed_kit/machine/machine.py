@@ -26,7 +26,6 @@ from sgl_embed_kit.machine.ports import PortRules, PortUse, addresses_of, port_r
 from sgl_embed_kit.machine.processes import Running, running_with
 from sgl_embed_kit.machine.servers import ServerRecord, running_servers
 
-
 FRESH_SECONDS = 5.0
 """How long an answer of the NVIDIA driver is good for: as long as the checks of one run."""
 

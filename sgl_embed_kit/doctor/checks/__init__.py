@@ -87,7 +87,7 @@ and waits for the probe of another check (`SECONDS` of machine/cuda_probe.py).""
 
 
 def _check(about: About) -> Check:
-    if about.category == "hardware" or about.id == "SGE-MEM-001":
+    if about.category == "hardware" or about.id in {"SGE-MEM-001", "SGE-LIM-002", "SGE-LIM-003"}:
         return Check(about, _LOOKS[about.id], DRIVER_SECONDS)
     return Check(about, _LOOKS[about.id])
 
