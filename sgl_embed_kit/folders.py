@@ -22,6 +22,17 @@ def state_folder() -> Path:
     return _folder("SGL_EMBED_STATE", "XDG_STATE_HOME", Path(".local") / "state")
 
 
+def log_folder() -> Path:
+    """Folder of the logs of servers."""
+    return state_folder() / "logs"
+
+
+def log_name(server: str) -> str:
+    """Return how the names of a server's logs begin."""
+    safe = "".join(char if char.isalnum() or char in "-._" else "-" for char in server)
+    return f"{safe}-"
+
+
 def with_home(path: str) -> Path:
     """Return a path with the home folder for a `~`; of an unknown user, as it is written."""
     try:

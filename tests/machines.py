@@ -14,13 +14,16 @@ from sgl_embed_kit.machine import (
     Group,
     Nvidia,
     OpenFiles,
+    PortRules,
     PortUse,
     Running,
+    ServerRecord,
 )
 from sgl_embed_kit.machine.cuda_probe import SPARE, Probed
 from sgl_embed_kit.machine.gpus import known_gpus
 from sgl_embed_kit.machine.kernel_log import Xid
 
+LINUX_PORTS = PortRules()
 H200 = Gpu("NVIDIA H200", 150_754_820_096, 150_000_000_000)
 CONTEXT = 450 * 2**20
 """What the fake's CUDA context takes of a GPU."""
@@ -86,6 +89,10 @@ class FakeMachine:
     disk: int = 500_000_000_000
     devices: tuple[Gpu, ...] = ()
     taken: dict[int, PortUse] = field(default_factory=dict)
+    taken_at: dict[tuple[str, int], PortUse] = field(default_factory=dict)
+    rules: PortRules | None = LINUX_PORTS
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    own_servers: tuple[ServerRecord, ...] = ()
     cpus: float = 8
     features: frozenset[str] = frozenset({"avx512_bf16"})
     shm: int | None = 8_000_000_000
@@ -185,7 +192,16 @@ class FakeMachine:
         return self.shm
 
     def port_use(self, host: str, port: int) -> PortUse | None:
-        return self.taken.get(port)
+        return self.taken.get(port) or self.taken_at.get((host, port))
+
+    def port_rules(self) -> PortRules | None:
+        return self.rules
+
+    def addresses(self, host: str) -> tuple[str, ...]:
+        return self.names.get(host, ("127.0.0.1",) if host == "localhost" else (host,))
+
+    def servers(self) -> tuple[ServerRecord, ...]:
+        return self.own_servers
 
 
 UNREACHABLE = "http://127.0.0.1:9"

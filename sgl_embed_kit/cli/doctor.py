@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import textwrap
+from pathlib import Path
 from typing import BinaryIO
 
 import click
@@ -12,7 +14,7 @@ from sgl_embed_kit.cli.options import profile_options
 from sgl_embed_kit.doctor import Status, Subject, run_checks
 from sgl_embed_kit.doctor.checks import CHECKS
 from sgl_embed_kit.doctor.log_report import log_as_json, log_as_text
-from sgl_embed_kit.doctor.report import as_json, as_junit
+from sgl_embed_kit.doctor.report import COLUMNS, as_json, as_junit
 from sgl_embed_kit.doctor.selection import about_of, only
 from sgl_embed_kit.errors import ExitCode, UsageError
 from sgl_embed_kit.launch.profile import read_runnable
@@ -43,6 +45,13 @@ ON_THE_COMMAND_LINE = "--ignore on the command line"
     "--log", type=click.File("rb"), metavar="FILE", help="Look into a saved log; - reads stdin."
 )
 @click.option(
+    "--bundle",
+    "target",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a report to attach to an issue, without anything private.",
+)
+@click.option(
     "--format",
     "form",
     type=click.Choice(["text", "json", "junit"]),
@@ -59,16 +68,28 @@ def command(
     fail_on: str,
     form: str,
     log: BinaryIO | None,
+    target: Path | None,
 ) -> ExitCode:
     """Say before the wait what would go wrong after it.
 
     PROFILE is a file or the name of a bundled profile; without it, the checks look at
     what quickstart would serve here without a model hub. Exit code 1 if a check fails.
     Ids and names of checks are in the reports; `sgl-embed explain ID` says more. With
-    --log, it is not the machine that is looked at but a log of SGLang.
+    --log, it is not the machine that is looked at but a log of SGLang. --bundle collects
+    report, profile, command, packages and the end of the last log in one .tar.gz, and says
+    what was taken out: keys, names of users and hosts, home folders, addresses.
     """
     if log is not None:
+        if target is not None:
+            raise UsageError(
+                "A bundle holds a report of this machine, not of a saved log.",
+                cure="sgl-embed doctor --bundle FILE, without --log",
+            )
         return _diagnose(log, fail_on, form)
+    if target is not None:
+        from sgl_embed_kit.doctor import bundle  # few ask for one
+
+        bundle.check_target(target)
     machine = RealMachine()
     installed, folders = find_installed(), Folders()
     if profile:
@@ -77,8 +98,10 @@ def command(
         )
         subject = Subject.of(loaded.profile, installed, machine, loaded.mask, folders)
         name = loaded.path.stem
+        shown = loaded.shown
     else:
-        subject, name = Subject.of(local_profile(machine), installed, machine), LOCAL_PROFILE
+        shown = local_profile(machine)
+        subject, name = Subject.of(shown, installed, machine), LOCAL_PROFILE
     reasons = {about_of(name).id: ON_THE_COMMAND_LINE for name in _listed("--ignore", ignored)}
     checks = only(CHECKS, _listed("--only", wanted))
     report = run_checks(subject, checks, subject.profile.doctor.ignore | reasons)
@@ -88,7 +111,19 @@ def command(
         click.echo(as_junit(report, Status(fail_on)))
     else:
         show_report(report, sys.stdout)
+    if target is not None:
+        made = bundle.make_bundle(report, subject, shown, name)
+        bundle.write_bundle(made, target)
+        click.echo(_told(target, len(made.files), made.summary), err=True)
     return ExitCode.FAILED if report.failing(Status(fail_on)) else ExitCode.OK
+
+
+def _told(target: Path, files: int, removed: str) -> str:
+    told = (
+        f"{target} has {files} files. Taken out: {removed}. "
+        "Look into it before you attach it to an issue."
+    )
+    return textwrap.fill(told, COLUMNS, break_long_words=False)
 
 
 def _diagnose(log: BinaryIO, fail_on: str, form: str) -> ExitCode:

@@ -47,7 +47,9 @@ def command(
     """
     installed, folders = find_installed(), Folders()
     loaded = read_runnable(profile, settings, installed, allow_unsafe=allow_unsafe, folders=folders)
-    subject = Subject.of(loaded.profile, installed, RealMachine(), loaded.mask, folders)
+    subject = Subject.of(
+        loaded.profile, installed, RealMachine(), loaded.mask, folders, starts=True
+    )
     if dry_run:
         show_command(subject.command(shown=loaded.shown), form)
         return ExitCode.OK

@@ -58,7 +58,7 @@ def _quickstart(once: bool, model: str | None, port: int | None) -> ExitCode:
     _show_choice(choice)
 
     heading("Checks")
-    subject = Subject.of(choice.profile, installed, machine)
+    subject = Subject.of(choice.profile, installed, machine, starts=True)
     report = run_checks(subject, CHECKS if subject.has_files else CHECKS_BEFORE_FILES)
     show_report(report, sys.stderr, Detail.COMPACT)
     if report.failures:
@@ -70,7 +70,9 @@ def _quickstart(once: bool, model: str | None, port: int | None) -> ExitCode:
         brought = bring_model(choice)
     if brought.profile.model != choice.profile.model:
         _show_choice(brought)
-    subject = Subject.of(brought.profile, installed, machine).with_files(brought.folder)
+    subject = Subject.of(brought.profile, installed, machine, starts=True).with_files(
+        brought.folder
+    )
     if not preflight(subject, CHECKS_OF_FILES):
         return ExitCode.FAILED
     with running_server(subject) as server:

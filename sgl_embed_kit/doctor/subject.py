@@ -41,6 +41,7 @@ class Subject:
         fetched: Folder of the model's files once they were brought here.
         mask: Keeps what the profile took from the environment out of what is shown.
         folders: What was read of the model's folder already.
+        starts: Whether the server is to be started now, and not only looked at.
     """
 
     profile: Profile
@@ -50,6 +51,7 @@ class Subject:
     fetched: Path | None = None
     mask: Mask = NO_MASK
     folders: Folders = field(default_factory=Folders, compare=False, repr=False)
+    starts: bool = False
 
     @classmethod
     def of(
@@ -59,6 +61,8 @@ class Subject:
         machine: Machine,
         mask: Mask = NO_MASK,
         folders: Folders | None = None,
+        *,
+        starts: bool = False,
     ) -> Subject:
         """Put together the subject of a profile.
 
@@ -68,13 +72,22 @@ class Subject:
             machine: The machine that it runs on.
             mask: Keeps what the profile took from the environment out of what is shown.
             folders: What was read of the model's folder while the profile was checked.
+            starts: Whether the server is to be started now.
 
         Raises:
             KitError: the profile's `model.path` names a demo model that does not exist.
         """
         with mask.errors():
             source = locate(profile.model.path)
-        return cls(profile, source, installed, machine, mask=mask, folders=folders or Folders())
+        return cls(
+            profile,
+            source,
+            installed,
+            machine,
+            mask=mask,
+            folders=folders or Folders(),
+            starts=starts,
+        )
 
     def with_files(self, folder: Path | None) -> Subject:
         """Return the subject with what can be said now that the model's files are here.

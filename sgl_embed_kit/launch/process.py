@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from sgl_embed_kit.errors import KitError
-from sgl_embed_kit.folders import state_folder
+from sgl_embed_kit.folders import log_folder, log_name
 from sgl_embed_kit.launch.signals import interrupts_deferred
 from sgl_embed_kit.sglang.command import Command
 
@@ -130,7 +130,7 @@ def log_file(name: str) -> Path:
     Raises:
         KitError: the folder cannot be made.
     """
-    folder = state_folder() / "logs"
+    folder = log_folder()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -139,8 +139,7 @@ def log_file(name: str) -> Path:
             why=error.strerror or str(error),
             cure="SGL_EMBED_STATE=/a/folder/you/own sgl-embed …",
         ) from error
-    safe = "".join(char if char.isalnum() or char in "-._" else "-" for char in name)
-    return folder / f"{safe}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    return folder / f"{log_name(name)}{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
 
 
 def _group_exists(group: int) -> bool:

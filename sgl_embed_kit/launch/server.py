@@ -15,6 +15,8 @@ from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.errors import KitError, NotReadyError, ServerDiedError
 from sgl_embed_kit.launch.keys_file import KeysFile, keys_file
 from sgl_embed_kit.launch.process import POLL_SECONDS, ServerProcess, log_file
+from sgl_embed_kit.machine import ServerRecord
+from sgl_embed_kit.machine.servers import forget, remember, started_at
 from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.keys import read_key
 from sgl_embed_kit.sglang.diagnosis import diagnose, root_cause
@@ -198,10 +200,21 @@ def running_server(subject: Subject) -> Iterator[RunningServer]:
         server = RunningServer(
             subject.profile, process, api_key=keys.get("api-key"), keys_file=file
         )
+        record = ServerRecord(
+            pid=process.pid,
+            started=started_at(process.pid) or 0,
+            host=subject.profile.server.host,
+            port=subject.profile.server.port,
+            name=subject.mask(subject.profile.model.name),
+            model=subject.mask(subject.profile.model.path),
+            log=str(log),
+        )
         try:
+            remember(record)
             yield server
         finally:
             server.stop()
+            forget(record)
 
 
 def url_of(profile: Profile) -> str:

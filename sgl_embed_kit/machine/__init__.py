@@ -3,10 +3,12 @@
 from sgl_embed_kit.machine.cgroup import Group
 from sgl_embed_kit.machine.files import File
 from sgl_embed_kit.machine.folders import Folder
-from sgl_embed_kit.machine.machine import Machine, OpenFiles, PortUse, RealMachine
+from sgl_embed_kit.machine.machine import Machine, OpenFiles, RealMachine
 from sgl_embed_kit.machine.nvidia import Gpu, GpuProcess, Nvidia
 from sgl_embed_kit.machine.packages import Distribution
+from sgl_embed_kit.machine.ports import PortRules, PortUse
 from sgl_embed_kit.machine.processes import Running
+from sgl_embed_kit.machine.servers import ServerRecord
 
 __all__ = [
     "Distribution",
@@ -18,7 +20,9 @@ __all__ = [
     "Machine",
     "Nvidia",
     "OpenFiles",
+    "PortRules",
     "PortUse",
     "RealMachine",
     "Running",
+    "ServerRecord",
 ]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 import sys
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from sgl_embed_kit.machine.cgroup import Group, own_group
 from sgl_embed_kit.machine.cuda_probe import Probed, probe_cuda
@@ -23,11 +22,9 @@ from sgl_embed_kit.machine.nvidia import Gpu, Nvidia, with_names
 from sgl_embed_kit.machine.nvidia_smi import read_nvidia_smi
 from sgl_embed_kit.machine.nvml import read_nvml
 from sgl_embed_kit.machine.packages import Distribution, distributions_named
+from sgl_embed_kit.machine.ports import PortRules, PortUse, addresses_of, port_rules, port_use
 from sgl_embed_kit.machine.processes import Running, running_with
-
-if TYPE_CHECKING:
-    import psutil
-
+from sgl_embed_kit.machine.servers import ServerRecord, running_servers
 
 FRESH_SECONDS = 5.0
 """How long an answer of the NVIDIA driver is good for: as long as the checks of one run."""
@@ -39,15 +36,6 @@ class OpenFiles:
 
     soft: int
     hard: int
-
-
-@dataclass(frozen=True)
-class PortUse:
-    """Who holds a port; pid and command are None where the system does not tell."""
-
-    reason: str
-    pid: int | None = None
-    command: str | None = None
 
 
 class Machine(Protocol):
@@ -123,6 +111,15 @@ class Machine(Protocol):
 
     def port_use(self, host: str, port: int) -> PortUse | None:
         """Return why a port cannot be listened on, or None where it can."""
+
+    def port_rules(self) -> PortRules | None:
+        """Return which ports the system treats in a way of its own; None where untold."""
+
+    def addresses(self, host: str) -> tuple[str, ...]:
+        """Return the addresses that a host's name stands for; none where it has none."""
+
+    def servers(self) -> tuple[ServerRecord, ...]:
+        """Return the servers that this toolkit runs here for this user."""
 
 
 class RealMachine:
@@ -277,31 +274,17 @@ class RealMachine:
             return None
 
     def port_use(self, host: str, port: int) -> PortUse | None:
-        """Try to listen on the port, as the server will; say who holds it if that fails."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as trial:
-            # As asyncio does for the server: a socket in TIME_WAIT is no obstacle.
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                trial.bind((host, port))
-                trial.listen(1)
-            except OSError as error:
-                holder = _listener(port)
-                return PortUse(
-                    error.strerror or str(error),
-                    holder.pid if holder else None,
-                    holder.name() if holder else None,
-                )
-        return None
+        """Try to listen on the port, as the server will; say who has it if that fails."""
+        return port_use(host, port)
 
+    def port_rules(self) -> PortRules | None:
+        """Return which ports the system treats in a way of its own; None where untold."""
+        return port_rules()
 
-def _listener(port: int) -> psutil.Process | None:
-    import psutil
+    def addresses(self, host: str) -> tuple[str, ...]:
+        """Return the addresses that a host's name stands for; none where it has none."""
+        return addresses_of(host)
 
-    try:
-        for connection in psutil.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,):
-                return psutil.Process(connection.pid) if connection.pid else None
-    except (psutil.Error, OSError):
-        pass
-    return None
+    def servers(self) -> tuple[ServerRecord, ...]:
+        """Return the servers that this toolkit runs here for this user."""
+        return running_servers()

@@ -134,10 +134,17 @@ def demand_of(profile: Profile, shape: ModelShape, *, encoder: bool) -> Demand:
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a plan does not hold: the line of the sum that breaks it, and what is wrong."""
+    """Why a plan does not hold.
+
+    Attributes:
+        line: The line of the sum that breaks it.
+        text: What is wrong.
+        hangs: Whether the server would start all the same, and hang at a long text.
+    """
 
     line: str
     text: str
+    hangs: bool = False
 
     def __str__(self) -> str:
         return self.text if self.text.startswith(self.line) else f"{self.line}: {self.text}"
@@ -215,6 +222,7 @@ class Plan:
                 f"KV pool holds {self.pool_tokens} tokens, fewer than --context-length "
                 f"{demand.context}: SGLang will start with a warning in these words, and the "
                 "first text longer than the pool will never be answered, nor any after it",
+                hangs=True,
             )
         if self.device.is_cpu and self.needed > self.device.memory - self.others:
             yield Fault(

@@ -1,12 +1,14 @@
 """`sgl-embed doctor` and `sgl-embed explain`: the options, the forms, the exit codes."""
 
 import errno
+import gzip
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any, TypeAlias
 from xml.etree import ElementTree as ET
@@ -16,6 +18,8 @@ import pytest
 from sgl_embed_kit.cli.main import main
 from sgl_embed_kit.doctor.catalogue import catalogue
 from sgl_embed_kit.doctor.report import ReportJson
+from sgl_embed_kit.machine import ServerRecord
+from sgl_embed_kit.machine.servers import remember, started_at
 from tests.conftest import ROOT, run, sgl_embed
 from tests.machine.stubs import CUDA, NVML, compiled
 from tests.memory import PEAK
@@ -299,3 +303,59 @@ def test_on_a_machine_with_a_gpu_the_driver_is_really_asked_and_tried(tmp_path: 
     assert "limits: {mem_fraction_static: 0.27} # in the profile" in shown
     prose = [line for line in done.stdout.splitlines() if "cure: " not in line]
     assert max(map(len, prose)) <= 80
+
+
+def test_a_bundle_is_written_beside_the_report_and_says_what_was_taken_out(
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "report.tar.gz"
+    command = ("doctor", "tiny-cpu", "--only", "disk", "--format", "json", "--bundle", str(target))
+    secret = "hunter2-hunter2"
+    done = run(*command, MY_PASSWORD=secret, USER="zq-alice", HOSTNAME=secret)
+    assert done.returncode == 0
+    ReportJson.model_validate_json(done.stdout)
+    assert "7 files. Taken out: " in done.stderr
+    assert max(map(len, done.stderr.splitlines())) <= max(80, len(str(target)))
+    assert target.stat().st_mode & 0o777 == 0o600
+    with tarfile.open(target) as tar:
+        assert "sgl-embed-report/removed.txt" in tar.getnames()
+    assert secret.encode() not in gzip.decompress(target.read_bytes())
+    again = run(*command)
+    assert again.returncode == 2
+    assert again.stdout == ""
+    assert "is there already" in again.stderr
+
+
+def test_a_bundle_in_a_folder_that_is_not_there_is_refused_before_any_check(
+    tmp_path: Path,
+) -> None:
+    done = run("doctor", "tiny-cpu", "--bundle", str(tmp_path / "gone" / "b.tar.gz"))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert f"cure: mkdir -p {tmp_path / 'gone'}" in done.stderr
+
+
+def test_a_bundle_is_not_of_a_saved_log(tmp_path: Path) -> None:
+    (tmp_path / "server.log").write_text(LOG)
+    target = str(tmp_path / "b.tar.gz")
+    done = run("doctor", "--log", str(tmp_path / "server.log"), "--bundle", target)
+    assert done.returncode == 2
+    assert not Path(target).exists()
+
+
+def test_a_server_of_the_same_profile_is_told_of_and_stops_only_a_launch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SGL_EMBED_STATE", str(tmp_path / "state"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        started = started_at(os.getpid())
+        assert started is not None
+        name, path = "tiny-qwen3-embedding", "tiny:"
+        remember(ServerRecord(os.getpid(), started, "127.0.0.1", port, name, path, "/x.log"))
+        profile = busy_profile(tmp_path, port)
+        looked = run("doctor", profile, "--only", "port")
+        launched = run("launch", profile)
+    assert (looked.returncode, launched.returncode) == (0, 1)
+    assert "  info   Port " in looked.stdout
+    assert f"kill {os.getpid()}" in launched.stderr

@@ -21,7 +21,7 @@ def test_an_entry_says_what_why_and_how_to_cure_it(name: str) -> None:
     assert re.fullmatch(r"SGE-[A-Z]+-\d{3}", about.id)
     assert about.severity in {"error", "warn", "info"}
     assert about.category in {
-        *("python", "hardware", "network", "host", "model", "compile", "security")
+        *("python", "hardware", "network", "host", "model", "compile", "security", "limits")
     }
     for text in (about.means, about.why):
         assert text.endswith(".")

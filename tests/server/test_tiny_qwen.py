@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from sgl_embed_kit import EmbeddingClient
+from sgl_embed_kit.doctor import Status, Subject
+from sgl_embed_kit.doctor.checks.ports import port
 from sgl_embed_kit.launch.server import Ready
+from sgl_embed_kit.machine import RealMachine
 from sgl_embed_kit.model.source import locate
+from sgl_embed_kit.profile import load_profile
+from sgl_embed_kit.sglang.installed import find_installed
 from tests.reference import Reference, cosines
 
 pytestmark = pytest.mark.server
@@ -73,3 +78,12 @@ def test_the_start_went_through_its_phases_in_order(tiny_qwen: Ready) -> None:
     assert sum(seconds for _, seconds in tiny_qwen.phases) == pytest.approx(tiny_qwen.seconds)
     assert tiny_qwen.dimension == 128
     assert tiny_qwen.log.read_text().count("Load weight begin.") == 1
+
+
+def test_a_running_server_is_on_record_and_no_fault_of_its_own_profile(tiny_qwen: Ready) -> None:
+    (record,) = (one for one in RealMachine().servers() if one.pid == tiny_qwen.pid)
+    assert (record.log, record.model) == (str(tiny_qwen.log), "tiny:")
+    profile = load_profile("tiny-cpu").with_server(port=record.port)
+    finding = port(Subject.of(profile, find_installed(), RealMachine()))
+    assert finding.status is Status.INFO
+    assert f"(pid {tiny_qwen.pid})" in finding.found

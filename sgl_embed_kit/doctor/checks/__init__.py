@@ -12,6 +12,7 @@ from sgl_embed_kit.doctor.checks import (
     host,
     hub,
     keys,
+    limits,
     memory,
     model,
     packages,
@@ -42,6 +43,9 @@ _LOOKS: dict[str, Callable[[Subject], Finding]] = {
     "SGE-VRAM-002": gpu_memory.blocks,
     "SGE-GRD-001": packages.guard,
     "SGE-NET-001": ports.port,
+    "SGE-NET-002": ports.further,
+    "SGE-NET-003": ports.address,
+    "SGE-NET-004": ports.port_range,
     "SGE-DISK-001": hub.disk,
     "SGE-MEM-001": memory.memory,
     "SGE-CPU-001": host.processors,
@@ -68,6 +72,13 @@ _LOOKS: dict[str, Callable[[Subject], Finding]] = {
     "SGE-MOD-007": model.length,
     "SGE-HUB-001": hub.hub,
     "SGE-HUB-002": hub.token,
+    "SGE-LIM-001": limits.longer_context,
+    "SGE-LIM-002": limits.pool,
+    "SGE-LIM-003": limits.chunk,
+    "SGE-LIM-004": limits.queue,
+    "SGE-LIM-005": limits.truncation,
+    "SGE-LIM-006": limits.keep_alive,
+    "SGE-LIM-007": limits.waiting,
 }
 
 DRIVER_SECONDS = 40.0
@@ -76,15 +87,16 @@ and waits for the probe of another check (`SECONDS` of machine/cuda_probe.py).""
 
 
 def _check(about: About) -> Check:
-    if about.category == "hardware" or about.id == "SGE-MEM-001":
+    if about.category == "hardware" or about.id in {"SGE-MEM-001", "SGE-LIM-002", "SGE-LIM-003"}:
         return Check(about, _LOOKS[about.id], DRIVER_SECONDS)
     return Check(about, _LOOKS[about.id])
 
 
 CHECKS = tuple(map(_check, catalogue().values()))
 _NEED_FILES = {f"SGE-MOD-00{number}" for number in range(3, 8)}
+_LIMITS_OF_FILES = {"SGE-LIM-002", "SGE-LIM-003", "SGE-LIM-005"}
 CHECKS_BEFORE_FILES = tuple(check for check in CHECKS if check.id not in _NEED_FILES)
 """Checks that can say something before the model's files are here."""
-_OF_FILES = {"SGE-MEM-001", "SGE-MOD-001", "SGE-VRAM-001"} | _NEED_FILES
+_OF_FILES = {"SGE-MEM-001", "SGE-MOD-001", "SGE-VRAM-001", *_LIMITS_OF_FILES, *_NEED_FILES}
 CHECKS_OF_FILES = tuple(check for check in CHECKS if check.id in _OF_FILES)
 """Checks that can say more once the model's files are here."""

@@ -31,10 +31,15 @@ def memory(subject: Subject) -> Finding:
 
 
 def _misfit(plan: Plan) -> Finding | None:
-    """Return what speaks against a plan, or None where it fits."""
+    """Return what speaks against a plan, or None where it fits.
+
+    A pool that would hang the server, and a chunk that leaves no memory, have checks of their
+    own (limits.py).
+    """
     needed = f"a server that fits {plan.device.name} with {gib(plan.device.memory)}"
-    if plan.faults:
-        return Finding(Status.ERROR, str(plan.faults[0]), needed, plan.cure)
+    faults = [fault for fault in plan.faults if not fault.hangs] if plan.fraction > 0 else []
+    if faults:
+        return Finding(Status.ERROR, str(faults[0]), needed, plan.cure)
     if plan.is_tight:
         return Finding(Status.WARN, plan.warnings[0], needed, plan.cure)
     return None

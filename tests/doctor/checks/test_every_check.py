@@ -76,6 +76,7 @@ ALWAYS_TELLS = {
     "SGE-PKG-001": "a package is found or it is not",
     "SGE-ENG-001": "a GPU that does not show is an error",
     "SGE-NET-001": "the port is tried",
+    "SGE-NET-002": "the ports are tried",
     "SGE-MEM-001": "what is not known of the model is left out",
     "SGE-CPU-001": "the system tells",
     "SGE-TMP-001": "a file is written",
@@ -91,6 +92,10 @@ ALWAYS_TELLS = {
     "SGE-MOD-002": "a path has a form",
     "SGE-HUB-001": "the hub answers in time or not",
     "SGE-HUB-002": "a token is read",
+    "SGE-LIM-001": "a variable is set or it is not",
+    "SGE-LIM-004": "the profile says it",
+    "SGE-LIM-006": "the profile says it, or the toolkit",
+    "SGE-LIM-007": "the profile says it, or the toolkit",
 }
 """Checks that never say `skip`, and why."""
 
