@@ -311,7 +311,10 @@ def test_a_bundle_is_written_beside_the_report_and_says_what_was_taken_out(
     target = tmp_path / "report.tar.gz"
     command = ("doctor", "tiny-cpu", "--only", "disk", "--format", "json", "--bundle", str(target))
     secret = "hunter2-hunter2"
-    done = run(*command, MY_PASSWORD=secret, USER="zq-alice", HOSTNAME=secret)
+    state = str(tmp_path / "state")  # where no server has left a log
+    done = run(
+        *command, MY_PASSWORD=secret, USER="zq-alice", HOSTNAME=secret, SGL_EMBED_STATE=state
+    )
     assert done.returncode == 0
     ReportJson.model_validate_json(done.stdout)
     assert "7 files. Taken out: " in done.stderr
