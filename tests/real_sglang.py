@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -77,6 +77,13 @@ RESOLVED = (
     "port",
     "served_model_name",
 )
+
+
+def parsed_words(argv: Sequence[str]) -> list[str]:
+    """Return what of a command reaches SGLang's parser: all after `serve --model-type llm`."""
+    begin = argv.index("serve")
+    assert tuple(argv[begin : begin + 3]) == ("serve", "--model-type", "llm")
+    return list(argv[begin + 3 :])
 
 
 class RefusedError(AssertionError):

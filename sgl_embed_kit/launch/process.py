@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -35,7 +36,8 @@ class ServerProcess:
             KitError: the log cannot be written, or the program cannot be started.
         """
         self.log = log
-        argv = [str(program), *command.argv[1:]]
+        interpreter = command.argv[0] == "python"
+        argv = [sys.executable if interpreter else str(program), *command.argv[1:]]
         kept = {name: text for name, text in os.environ.items() if name not in command.unset}
         env = {**kept, **command.env, "PYTHONUNBUFFERED": "1"}
         try:

@@ -208,8 +208,8 @@ class LaunchSection(Section):
 
     timeout_seconds: Annotated[float, Field(gt=0)] = 600.0
     """Time in which the first embedding must come back."""
-    fast_start: Literal["auto"] = "auto"
-    """Short cuts through SGLang's imports where they are safe; none is known yet."""
+    fast_start: Literal["auto", True, False] = "auto"
+    """Whether SGLang's children are forked with its imports done; auto: on a CPU."""
 
 
 class RestartSection(Section):

@@ -105,6 +105,8 @@ def _rule(error: Mapping[str, Any]) -> str:
         message = str(error["msg"]).removeprefix("Value error, ")
         return message[:1].lower() + message[1:]
     rule = RULES[error["type"]].format(**error.get("ctx", {})).replace("'", "")
+    if error["type"] == "literal_error":
+        rule = rule.lower()  # as YAML spells true and false
     if error["type"] == "model_type" and ":" in str(error["input"]):
         rule += "; a colon needs a blank after it"
     return rule

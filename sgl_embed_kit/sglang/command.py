@@ -19,7 +19,7 @@ from sgl_embed_kit.profile.schema import KEY_FIELDS, KeySource
 from sgl_embed_kit.sglang.advice import advice
 from sgl_embed_kit.sglang.arguments import WrongArgumentError, find_flag, words_for
 from sgl_embed_kit.sglang.flags import FlagTable
-from sgl_embed_kit.sglang.installed import GUARD_PLUGIN
+from sgl_embed_kit.sglang.installed import GUARD_PLUGIN, TESTED_FROM
 from sgl_embed_kit.sglang.versions import VersionRange, release_of
 
 KEEP_ALIVE_SECONDS = 75
@@ -151,7 +151,7 @@ def build_command(
         # An idle scheduler polls without a pause: a whole core of 2 to 16, for nothing.
         "--sleep-on-idle": profile.hardware.device == "cpu" and "--sleep-on-idle" in table.by_name,
     }
-    argv = _program(table)
+    argv = _program(table, fast=is_fast(profile, table))
     for flag, value in flags.items():
         if value is not None and value is not False:
             argv += words_for(table, flag[2:], value)
@@ -243,11 +243,23 @@ def _quoted(word: str) -> str:
     return f'"{"".join(words)}"'
 
 
-def _program(table: FlagTable) -> list[str]:
+def is_fast(profile: Profile, table: FlagTable) -> bool:
+    """Say whether SGLang's children are forked with their imports done.
+
+    By itself only on a CPU: nobody has seen it work with CUDA.
+    """
+    wanted = profile.launch.fast_start
+    on = profile.hardware.device == "cpu" if wanted == "auto" else wanted
+    return on and release_of(table.version) >= TESTED_FROM
+
+
+def _program(table: FlagTable, *, fast: bool) -> list[str]:
     """Return what starts a release's server: `sglang serve` from 0.5.6 on."""
     release = release_of(table.version)
     if release < FIRST_WITH_SERVE:
         return ["python", "-m", "sglang.launch_server"]
+    if fast:
+        return ["python", "-P", "-m", "sgl_embed_kit.fast_start", "serve", "--model-type", "llm"]
     if release < FIRST_WITH_MODEL_TYPE:
         return ["sglang", "serve"]
     # Without it `sglang serve` asks the hub whether this is a diffusion model.

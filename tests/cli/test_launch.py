@@ -27,7 +27,7 @@ def test_dry_run_prints_the_command_of_every_profile_and_writes_nothing(
     assert done.returncode == 0, done.stderr
     words = shlex.split(done.stdout.replace("\\\n", ""))
     assert "--is-embedding" in words
-    assert words[words.index("sglang") + 1] == "serve"
+    assert words.count("serve") == 1
     assert not cache.exists()
     assert not state.exists()
 

@@ -30,6 +30,7 @@ from sgl_embed_kit.profile.yaml_file import read_yaml
 from sgl_embed_kit.sglang.command import build_command
 from sgl_embed_kit.sglang.flag_history import table_of
 from tests.machines import FakeMachine
+from tests.real_sglang import parsed_words
 from tests.resolution import Case, Resolved, resolve, write_config
 
 LEAST_SPARE = 1.5 * GIB
@@ -94,8 +95,7 @@ def command_of(profile: Profile, model_path: str) -> tuple[str, ...]:
     built = build_command(
         profile, table, model_path=model_path, encoder=False, stand_in=None, inherited={}
     )
-    assert built.argv[:4] == ("sglang", "serve", "--model-type", "llm")
-    return built.argv[4:]
+    return tuple(parsed_words(built.argv))
 
 
 GPU_PROFILES = [name for name, p in PROFILES.items() if p.hardware.device == "cuda"]

@@ -57,8 +57,8 @@ def test_maintenance_needs_the_other_key(locked: Launched) -> None:
 
 def test_no_process_of_the_server_shows_a_key(locked: Launched) -> None:
     # The launcher is asked too: it was given one key in its environment by us.
-    server = [p for p in processes_with(locked.mark) if "sglang" in " ".join(p.cmdline())]
-    assert server
+    server = [p for p in processes_with(locked.mark) if "sgl_embed_kit.cli.main" not in p.cmdline()]
+    assert len(server) >= 3  # HTTP server, scheduler, detokenizer
     for process in server:
         shown = " ".join([*process.cmdline(), *process.environ().values()])
         assert KEY not in shown

@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from sgl_embed_kit.profile.schema import KeySource, ParallelSection
 from sgl_embed_kit.sglang.command import ALLOCATOR_VARIABLES, Command, build_command
 from sgl_embed_kit.sglang.flag_history import table_of
 from sgl_embed_kit.sglang.flags import FlagTable
-from tests.real_sglang import Sglang
+from tests.real_sglang import Sglang, parsed_words
 
 
 def table(version: str = "0.5.23") -> FlagTable:
@@ -29,11 +30,12 @@ def command(
     encoder: bool = False,
     stand_in: Path | None = OVERLAY,
     inherited: dict[str, str] | None = None,
+    version: str = "0.5.23",
 ) -> Command:
     loaded = load_profile(profile) if isinstance(profile, str) else profile
     return build_command(
         loaded,
-        table(),
+        table(version),
         model_path="/models/m" if loaded.hardware.device == "cpu" else loaded.model.path,
         encoder=encoder,
         stand_in=stand_in,
@@ -162,9 +164,7 @@ def test_sglangs_own_parser_accepts_every_bundled_profile(sglang_parser: Sglang)
         profile = load_profile(name)
         for encoder in (False, True):
             argv = command(profile, encoder=encoder).argv
-            assert argv[:4] == ("sglang", "serve", "--model-type", "llm")
-            # `sglang serve` takes these off itself.
-            parsed = sglang_parser.ask(list(argv[4:]), in_place=True)
+            parsed = sglang_parser.ask(parsed_words(argv), in_place=True)
             assert parsed["context_length"] == profile.limits.context_length
             assert parsed["max_total_tokens"] == profile.limits.max_total_tokens
             assert parsed["served_model_name"] == profile.model.name
@@ -192,11 +192,36 @@ def test_a_secret_flag_of_extra_args_goes_the_same_way() -> None:
     assert "hush" not in " ".join(built.argv)
 
 
+@pytest.mark.parametrize(
+    ("profile", "wanted", "program"),
+    [
+        ("tiny-cpu", "auto", "python"),
+        ("tiny-cpu", True, "python"),
+        ("tiny-cpu", False, "sglang"),
+        ("06b-a10", "auto", "sglang"),
+        ("06b-a10", True, "python"),
+    ],
+)
+def test_children_are_forked_on_a_cpu_and_where_it_is_asked_for(
+    profile: str, wanted: Any, program: str
+) -> None:
+    loaded = load_profile(profile)
+    launch = loaded.launch.model_copy(update={"fast_start": wanted})
+    built = command(loaded.model_copy(update={"launch": launch}))
+    assert built.argv[0] == program
+    if program == "python":
+        assert built.argv[:5] == ("python", "-P", "-m", "sgl_embed_kit.fast_start", "serve")
+
+
+def test_a_release_in_which_it_was_never_tried_starts_the_plain_way() -> None:
+    assert command("tiny-cpu", version="0.5.20").argv[0] == "sglang"
+
+
 def test_the_pasted_form_gives_the_keys_in_a_private_file_and_leaves_nothing(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "admin key").write_text("admin-secret\n")
-    fake = tmp_path / "bin" / "sglang"
+    fake = tmp_path / "bin" / "python"
     fake.parent.mkdir()
     fake.write_text(
         '#!/bin/sh\nfor last; do :; done\nstat -c %a "$last" "${last%/*}"\ncat "$last"\n'
@@ -206,6 +231,7 @@ def test_the_pasted_form_gives_the_keys_in_a_private_file_and_leaves_nothing(
     built = command(
         with_server(api_key_env="MY_KEY", admin_api_key_file=str(tmp_path / "admin key"))
     )
+    assert built.argv[0] == "python"
     done = subprocess.run(
         ["sh", "-c", built.as_shell()],
         capture_output=True,
