@@ -19,6 +19,7 @@ from sgl_embed_kit.launch.signals import interrupts_deferred
 from sgl_embed_kit.sglang.command import Command
 
 POLL_SECONDS = 0.2
+TIED = (sys.executable, "-I", "-S", str(Path(__file__).with_name("tied.py")))
 
 
 class ServerProcess:
@@ -26,7 +27,8 @@ class ServerProcess:
 
     It leads a session of its own, so that Ctrl-C in the terminal reaches only the
     launcher, and so that whatever it spawns can be ended as one group. Its output goes
-    straight to the log file: no pipe can fill up and block it.
+    straight to the log file: no pipe can fill up and block it. It ends with the launcher,
+    also where that is killed, if the launcher's main thread starts it.
     """
 
     def __init__(self, command: Command, program: Path, log: Path) -> None:
@@ -36,11 +38,13 @@ class ServerProcess:
             KitError: the log cannot be written, or the program cannot be started.
         """
         self.log = log
-        interpreter = command.argv[0] == "python"
-        argv = [sys.executable if interpreter else str(program), *command.argv[1:]]
+        if command.argv[0] == "python":
+            program = Path(sys.executable)
+        argv = [*TIED, str(os.getpid()), str(program), *command.argv[1:]]
         kept = {name: text for name, text in os.environ.items() if name not in command.unset}
         env = {**kept, **command.env, "PYTHONUNBUFFERED": "1"}
         try:
+            program.stat()
             with log.open("xb") as output, interrupts_deferred():
                 self._process = subprocess.Popen(
                     argv,

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -161,6 +162,31 @@ def test_only_its_own_port_counts_as_listened_on(start: Start) -> None:
         assert not server.listens_on(foreign.getsockname()[1])
     server.stop(LIMIT)
     assert not server.listens_on(port)
+
+
+LAUNCHER = """
+import sys, time
+from pathlib import Path
+from sgl_embed_kit.launch.process import ServerProcess
+from sgl_embed_kit.sglang.command import Command
+folder = Path(sys.argv[1])
+server = ServerProcess(Command(("sglang", "serve"), {}), folder / "program", folder / "log")
+print(server.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_server_ends_with_its_launcher_even_if_that_is_killed(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(60)\n")
+    program.chmod(0o755)
+    argv = [sys.executable, "-c", LAUNCHER, str(tmp_path)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout is not None
+        server = psutil.Process(int(launcher.stdout.readline()))
+        assert server.is_running()
+        launcher.kill()
+        assert psutil.wait_procs([server], timeout=5)[1] == []
 
 
 def test_a_program_that_is_not_there_is_said(tmp_path: Path) -> None:
