@@ -43,6 +43,8 @@ class ServerProcess:
         argv = [*TIED, str(os.getpid()), str(program), *command.argv[1:]]
         kept = {name: text for name, text in os.environ.items() if name not in command.unset}
         env = {**kept, **command.env, "PYTHONUNBUFFERED": "1"}
+        # Kernels are compiled with the ninja of the same environment, activated or not.
+        env["PATH"] = f"{program.parent}{os.pathsep}{env.get('PATH', os.defpath)}"
         try:
             program.stat()
             with log.open("xb") as output, interrupts_deferred():

@@ -164,6 +164,13 @@ def test_only_its_own_port_counts_as_listened_on(start: Start) -> None:
     assert not server.listens_on(port)
 
 
+def test_the_programs_of_the_servers_environment_come_first(start: Start) -> None:
+    server = start("import os\nprint('path', os.environ['PATH'], flush=True)\n")
+    folders = wait_for_line(server, "path ").removeprefix("path ").split(os.pathsep)
+    assert folders[0] == str(server.log.parent)
+    assert os.pathsep.join(folders[1:]) == os.environ["PATH"]
+
+
 LAUNCHER = """
 import sys, time
 from pathlib import Path

@@ -71,10 +71,10 @@ def _missing(subject: Subject) -> Iterator[tuple[str, str]]:
             "Python.h",
             f"apt-get install -y python{sys.version_info[0]}.{sys.version_info[1]}-dev",
         )
-    if machine.program("ninja", path) is None:
-        beside = Path(sys.executable).parent
-        here = machine.file(beside / "ninja") is not None
-        yield "ninja on PATH", f'export PATH="{beside}:$PATH"' if here else "pip install ninja"
+    # The launcher puts the programs of its own environment first on the server's PATH.
+    beside = machine.file(Path(sys.executable).parent / "ninja")
+    if beside is None and machine.program("ninja", path) is None:
+        yield "ninja", "pip install ninja"
     home = _cuda_home(subject)
     usual = _has_compiler(subject, USUAL_TOOLKIT) and _can_link(subject, USUAL_TOOLKIT)
     toolkit = (

@@ -29,7 +29,7 @@ CASES: list[Case] = [
         "SGE-JIT-001",
         {"hardware": GPU, "machine": ALONE},
         Status.ERROR,
-        "missing: a C compiler, a C++ compiler, Python.h, ninja on PATH, /usr/local/cuda/bin/nvcc",
+        "missing: a C compiler, a C++ compiler, Python.h, ninja, /usr/local/cuda/bin/nvcc",
     ),
     (
         "SGE-JIT-001",
@@ -107,10 +107,11 @@ CASES: list[Case] = [
         ({"programs": PROGRAMS - {"c++"}}, "a C++ compiler", "build-essential"),
         ({"programs": PROGRAMS - {"c++"} | {"g++-13"}, "CXX": "g++-13"}, "", ""),
         ({"missing": ("/Python.h",)}, "Python.h", "-dev"),
-        ({"programs": PROGRAMS - {"ninja"}}, "ninja on PATH", "export PATH="),
+        ({"programs": PROGRAMS - {"ninja"}}, "", ""),
+        ({"missing": ("/ninja",)}, "", ""),
         (
             {"programs": PROGRAMS - {"ninja"}, "missing": ("/ninja",)},
-            "ninja on PATH",
+            "ninja",
             "pip install ninja",
         ),
         ({"missing": ("/nvcc",)}, "/usr/bin/nvcc", "https://"),
