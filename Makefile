@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help quickstart test test-fast lint format docs bench-cli mutate-checks lock clean
+.PHONY: help quickstart test test-fast lint format docs bench-cli bench-launch mutate-checks lock clean
 
 help:
 	@echo "make quickstart   a real SGLang server and real vectors (ARGS=--once stops it)"
@@ -13,6 +13,7 @@ help:
 	@echo "make format       ruff's formatting and its safe fixes"
 	@echo "make docs         what the docs take from the program: schema, tables"
 	@echo "make bench-cli    how long the command line takes, into docs/benchmarks.md"
+	@echo "make bench-launch how long a start takes, into docs/benchmarks.md"
 	@echo "make mutate-checks what no test notices when a check is broken"
 	@echo "make lock         the pinned versions in constraints/, anew"
 	@echo "make clean        remove .venv and what the tools cached"
@@ -49,6 +50,10 @@ docs:
 bench-cli:
 	@$(PYTHON) tools/bootstrap.py server
 	@$(BIN)/python tools/bench_cli.py
+
+bench-launch:
+	@$(PYTHON) tools/bootstrap.py server
+	@$(BIN)/python tools/bench_launch.py
 
 mutate-checks:
 	@$(PYTHON) tools/bootstrap.py dev

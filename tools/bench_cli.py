@@ -5,29 +5,25 @@ because something is slow.
 """
 
 import os
-import platform
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
-import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from figures import conditions, markdown_table
 from sections import with_section
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
-import sgl_embed_kit
 from sgl_embed_kit.profile.loading import bundled_profiles
-from sgl_embed_kit.sglang.installed import find_installed
 from tests.model.builders import qwen_8b, qwen_tokenizer
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 SECTION = "bench-cli"
-COLUMNS = 80
 ROUNDS = 25
 HEAD = ("command", "median", "min", "max", "ratio", "MB", "goal", "held")
 NOWHERE = "http://127.0.0.1:9"
@@ -70,7 +66,7 @@ def main() -> None:
         env = environment(str(Path(made) / "cache"))
         times = measure(commands, ROUNDS, env)
         peaks = [peak(command, env) for command in commands]
-    text = f"{table(commands, times, peaks)}\n\n{conditions()}"
+    text = f"{table(commands, times, peaks)}\n\n{conditions('make bench-cli', ROUNDS)}"
     print(f"\n{text}\n")
     page = with_section(PAGE.read_text(encoding="utf-8"), SECTION, text)
     PAGE.write_text(page, encoding="utf-8")
@@ -179,13 +175,7 @@ def table(
         target = "" if command.target is None else f"{command.target:.2f}"
         ratio, memory = f"{median / yardstick:.1f}", f"{most / 1e6:.0f}"
         rows.append((command.label, *figures, ratio, memory, target, held(command, median, most)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = [
-        [cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]
-        for cells in (rows[0], rule, *rows[1:])
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown_table(rows)
 
 
 def held(command: Command, median: float, most: int) -> str:
@@ -194,26 +184,6 @@ def held(command: Command, median: float, most: int) -> str:
         return ""
     fits = command.megabytes is None or most <= command.megabytes * 1e6
     return "yes" if fits and median <= command.target else "no"
-
-
-def conditions() -> str:
-    """Say on what the figures were measured."""
-    installed = find_installed()
-    return textwrap.fill(
-        f"`make bench-cli`, {ROUNDS} rounds, on {cpu_model()}, "
-        f"{len(os.sched_getaffinity(0))} cores; Python {platform.python_version()}, "
-        f"sgl-embed-kit {sgl_embed_kit.__version__}, "
-        f"{f'SGLang {installed.version}' if installed else 'no SGLang'}.",
-        COLUMNS,
-    )
-
-
-def cpu_model() -> str:
-    """Return the processor's name; where Linux does not tell it, its kind."""
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench_cli import PAGE, conditions
+from figures import conditions, markdown_table
 from sections import with_section
-from tables import markdown_table
 
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 SECTION = "bench-launch"
 PROFILE = "tiny-cpu"
 ROUNDS = 5
@@ -118,7 +118,7 @@ def seconds(start: Start, port: int) -> float:
 
 def answers(port: int) -> bool:
     """Say whether a vector comes back from the port."""
-    request = urllib.request.Request(  # noqa: S310 - our own loopback
+    request = urllib.request.Request(
         f"http://127.0.0.1:{port}/v1/embeddings",
         data=b'{"model": "tiny", "input": "Apples are a fruit"}',
         headers={"Content-Type": "application/json"},
