@@ -49,6 +49,8 @@ def _check(about: About) -> str:
         f"Cure: {about.cure}",
         f"Reads: {reads}.",
     ]
+    if about.harm:
+        parts.append(f"Harm: {about.harm}")
     if about.known_issue:
         parts.append(f"Upstream: <{about.known_issue.url}> ({about.known_issue.versions})")
     return "\n\n".join(parts)

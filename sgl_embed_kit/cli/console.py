@@ -126,7 +126,7 @@ def heading(text: str) -> None:
     click.echo(f"\n{styled}", err=True)
 
 
-def preflight(subject: Subject, checks: Sequence[Check]) -> bool:
+def preflight(subject: Subject, checks: Sequence[Check[Subject]]) -> bool:
     """Run checks and show what is not right; say whether a start makes sense."""
     report = run_checks(subject, checks, subject.profile.doctor.ignore)
     if not report.is_silent:

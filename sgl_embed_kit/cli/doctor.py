@@ -11,8 +11,9 @@ import click
 
 from sgl_embed_kit.cli.console import show_report
 from sgl_embed_kit.cli.options import profile_options
-from sgl_embed_kit.doctor import Status, Subject, run_checks
+from sgl_embed_kit.doctor import Report, Status, Subject, run_checks
 from sgl_embed_kit.doctor.checks import CHECKS
+from sgl_embed_kit.doctor.engine import Looked
 from sgl_embed_kit.doctor.log_report import log_as_json, log_as_text
 from sgl_embed_kit.doctor.report import COLUMNS, as_json, as_junit
 from sgl_embed_kit.doctor.selection import about_of, only
@@ -44,6 +45,24 @@ ON_THE_COMMAND_LINE = "--ignore on the command line"
 @click.option(
     "--log", type=click.File("rb"), metavar="FILE", help="Look into a saved log; - reads stdin."
 )
+@click.option("--url", metavar="URL", help="Ask the server at this address.")
+@click.option(
+    "--intrusive",
+    is_flag=True,
+    help="With --url: also send what could stall or end a server without a guard: the longest "
+    "text that it allows, and a request to generate. One after the other, after all else.",
+)
+@click.option(
+    "--api-key-env",
+    metavar="NAME",
+    help="With --url: the variable with the server's key. Default: as the profile says; "
+    "without a profile, SGL_EMBED_API_KEY if it is set.",
+)
+@click.option(
+    "--plain-http",
+    is_flag=True,
+    help="With --url: let the key travel to another machine unencrypted.",
+)
 @click.option(
     "--bundle",
     "target",
@@ -69,6 +88,10 @@ def command(
     form: str,
     log: BinaryIO | None,
     target: Path | None,
+    url: str | None,
+    intrusive: bool,
+    api_key_env: str | None,
+    plain_http: bool,
 ) -> ExitCode:
     """Say before the wait what would go wrong after it.
 
@@ -77,8 +100,22 @@ def command(
     Ids and names of checks are in the reports; `sgl-embed explain ID` says more. With
     --log, it is not the machine that is looked at but a log of SGLang. --bundle collects
     report, profile, command, packages and the end of the last log in one .tar.gz, and says
-    what was taken out: keys, names of users and hosts, home folders, addresses.
+    what was taken out: keys, names of users and hosts, home folders, addresses. With --url,
+    it is a server that runs, which is compared with PROFILE if that is given: by harmless
+    requests only, unless --intrusive allows others.
     """
+    if url is not None and (log is not None or target is not None):
+        raise UsageError(
+            "A server is looked at alone.",
+            why=f"{'--log' if log else '--bundle'} is for another look than --url.",
+            cure=f"sgl-embed doctor --url {url}",
+        )
+    if url is None and (intrusive or api_key_env or plain_http):
+        raise UsageError(
+            "There is no server to ask.",
+            why="--intrusive, --api-key-env and --plain-http are for --url.",
+            cure="sgl-embed doctor --url http://127.0.0.1:30000",
+        )
     if log is not None:
         if target is not None:
             raise UsageError(
@@ -92,29 +129,51 @@ def command(
         bundle.check_target(target)
     machine = RealMachine()
     installed, folders = find_installed(), Folders()
+    described, shown, name = None, None, None
     if profile:
         loaded = read_runnable(
             profile, settings, installed, allow_unsafe=allow_unsafe, folders=folders
         )
-        subject = Subject.of(loaded.profile, installed, machine, loaded.mask, folders)
-        name = loaded.path.stem
-        shown = loaded.shown
-    else:
-        shown = local_profile(machine)
-        subject, name = Subject.of(shown, installed, machine), LOCAL_PROFILE
+        described = Subject.of(loaded.profile, installed, machine, loaded.mask, folders)
+        shown, name = loaded.shown, loaded.path.stem
     reasons = {about_of(name).id: ON_THE_COMMAND_LINE for name in _listed("--ignore", ignored)}
-    checks = only(CHECKS, _listed("--only", wanted))
-    report = run_checks(subject, checks, subject.profile.doctor.ignore | reasons)
+    if described is not None:
+        reasons = described.profile.doctor.ignore | reasons
+    names = _listed("--only", wanted)
+    if url is not None:
+        # It needs an HTTP library, which takes its time to import.
+        from sgl_embed_kit.doctor.live import LIVE_CHECKS, run_live_checks
+        from sgl_embed_kit.doctor.live.target import live_subject
+
+        live_checks = only(LIVE_CHECKS, names)
+        server = live_subject(
+            url,
+            described,
+            key_variable=api_key_env,
+            plain_http=plain_http,
+            is_intrusive=intrusive,
+        )
+        return _show(run_live_checks(server, live_checks, reasons), server, name, form, fail_on)
+    checks = only(CHECKS, names)
+    if described is None or shown is None:
+        shown, name = local_profile(machine), LOCAL_PROFILE
+        described = Subject.of(shown, installed, machine)
+    report = run_checks(described, checks, reasons)
+    code = _show(report, described, name, form, fail_on)
+    if target is not None:
+        made = bundle.make_bundle(report, described, shown, name or LOCAL_PROFILE)
+        bundle.write_bundle(made, target)
+        click.echo(_told(target, len(made.files), made.summary), err=True)
+    return code
+
+
+def _show(report: Report, looked: Looked, name: str | None, form: str, fail_on: str) -> ExitCode:
     if form == "json":
-        click.echo(as_json(report, subject, name))
+        click.echo(as_json(report, looked, name))
     elif form == "junit":
         click.echo(as_junit(report, Status(fail_on)))
     else:
         show_report(report, sys.stdout)
-    if target is not None:
-        made = bundle.make_bundle(report, subject, shown, name)
-        bundle.write_bundle(made, target)
-        click.echo(_told(target, len(made.files), made.summary), err=True)
     return ExitCode.FAILED if report.failing(Status(fail_on)) else ExitCode.OK
 
 

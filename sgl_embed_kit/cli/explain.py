@@ -29,6 +29,8 @@ def explanation(about: About) -> str:
         ("at worst", about.severity),
         ("cure", about.cure),
     ]
+    if about.harm:
+        told.append(("harm", about.harm))
     if about.known_issue is not None:
         told.append(("upstream", f"{about.known_issue.url} ({about.known_issue.versions})"))
     lines = [f"{about.id}  {about.title}", ""]

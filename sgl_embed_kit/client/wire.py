@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from sgl_embed_kit.client.errors import BadAnswerError
 
+_NOT_SO = (msgspec.DecodeError, RecursionError)
+"""What msgspec raises for what is not JSON of the form, or nested without end."""
+
 
 class _Item(msgspec.Struct):
     embedding: msgspec.Raw
@@ -52,7 +55,7 @@ def decode_vectors(body: bytes, count: int) -> NDArray[np.float32]:
     """
     try:
         items = msgspec.json.decode(body, type=_Answer).data
-    except msgspec.DecodeError as error:
+    except _NOT_SO as error:
         raise BadAnswerError("The answer holds no vectors.", why=str(error)) from error
     if sorted(item.index for item in items) != list(range(count)):
         raise BadAnswerError(
@@ -83,7 +86,7 @@ def decode_model(body: bytes) -> tuple[str, str]:
     """
     try:
         models = msgspec.json.decode(body, type=_Models).data
-    except msgspec.DecodeError as error:
+    except _NOT_SO as error:
         raise BadAnswerError("The answer lists no models.", why=str(error)) from error
     if not models:
         raise BadAnswerError("The server serves no model.")
@@ -94,7 +97,7 @@ def decode_error(body: bytes) -> str:
     """Return the message of an error answer, or the beginning of whatever came."""
     try:
         error = msgspec.json.decode(body, type=_Error)
-    except msgspec.DecodeError:
+    except _NOT_SO:
         return body[:200].decode("utf-8", "replace").strip()
     inner = error.error
     if isinstance(inner, _Error):
@@ -106,6 +109,8 @@ def _decode_vector(raw: bytes) -> NDArray[np.float32]:
     try:
         if raw[:1] == b'"':
             return np.frombuffer(pybase64.b64decode(raw[1:-1], validate=True), dtype="<f4")
-        return np.array(msgspec.json.decode(raw, type=list[float]), dtype=np.float32)
-    except (ValueError, msgspec.DecodeError) as error:
+        numbers = msgspec.json.decode(raw, type=list[float])
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is told
+            return np.array(numbers, dtype=np.float32)
+    except (ValueError, *_NOT_SO) as error:
         raise BadAnswerError("A vector cannot be decoded.", why=str(error)) from error

@@ -8,6 +8,9 @@ from importlib import resources
 
 import yaml
 
+LIVE = "live"
+"""Category of the checks that ask a server that runs."""
+
 
 @dataclass(frozen=True)
 class KnownIssue:
@@ -32,6 +35,7 @@ class About:
         why: What happens where it is not so.
         cure: A command, or an edit of the profile.
         known_issue: The report upstream, if there is one.
+        harm: What it does that could hurt a server; empty where it is harmless.
     """
 
     id: str
@@ -44,6 +48,7 @@ class About:
     why: str
     cure: str
     known_issue: KnownIssue | None = None
+    harm: str = ""
 
     @property
     def anchor(self) -> str:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, Generic, Protocol, TypeVar
 
 from sgl_embed_kit import __version__
 from sgl_embed_kit.doctor.catalogue import About
-from sgl_embed_kit.doctor.subject import Subject
+from sgl_embed_kit.profile.masking import Mask
 
 
 class Status(StrEnum):
@@ -46,12 +47,31 @@ class Finding:
     fix: str = ""
 
 
+class Looked(Protocol):
+    """What checks look at: a machine with a profile, or a server that runs."""
+
+    @property
+    def mask(self) -> Mask:
+        """Keeps out of what is shown what nobody may see."""
+
+    @property
+    def release(self) -> str | None:
+        """Version of its SGLang; None where there is none, or it is not known."""
+
+    @property
+    def url(self) -> str | None:
+        """Address of the server that is asked; None for a machine."""
+
+
+S = TypeVar("S", bound=Looked)
+
+
 @dataclass(frozen=True)
-class Check:
+class Check(Generic[S]):
     """A check: what is known of it, the function that looks, and its time limit."""
 
     about: About
-    look: Callable[[Subject], Finding]
+    look: Callable[[S], Finding]
     seconds: float = 5.0
 
     @property
@@ -71,7 +91,7 @@ class Result:
         ignored: Why it is ignored; empty where it is not.
     """
 
-    check: Check
+    check: Check[Any]
     finding: Finding
     duration_ms: float
     ignored: str = ""
@@ -113,7 +133,7 @@ NOTHING_IGNORED: Mapping[str, str] = MappingProxyType({})
 
 
 def run_checks(
-    subject: Subject, checks: Sequence[Check], ignored: Mapping[str, str] = NOTHING_IGNORED
+    subject: S, checks: Sequence[Check[S]], ignored: Mapping[str, str] = NOTHING_IGNORED
 ) -> Report:
     """Run the checks, all at once, and return their results in the order given.
 
@@ -128,14 +148,14 @@ def run_checks(
     return Report(results, time.perf_counter() - began)
 
 
-class _Run:
+class _Run(Generic[S]):
     """A check that runs in a thread of its own, which nobody waits for in the end.
 
     So that a check that hangs, on a dead network disk for instance, holds up neither the
     others nor the end of the program.
     """
 
-    def __init__(self, check: Check, subject: Subject) -> None:
+    def __init__(self, check: Check[S], subject: S) -> None:
         self._check, self._subject = check, subject
         self._began = time.perf_counter()
         self._result: Result | None = None
@@ -168,13 +188,13 @@ class _Run:
         """Return the finding of a check that crashed, with a line to report it."""
         what = f"{type(error).__name__}: {error}"
         last = traceback.extract_tb(error.__traceback__)[-1]
-        installed = self._subject.installed
+        release = self._subject.release
         return Finding(
             Status.CRASH,
             f"a bug of sgl-embed in this check: {what}",
             fix=f"sgl-embed {__version__}, "
             f"Python {platform.python_version()}, "
-            f"SGLang {installed.version if installed else 'not installed'}: "
+            f"SGLang {release or 'not installed'}: "
             f"{self._check.id} crashed in {last.name} ({Path(last.filename).name}:{last.lineno}): "
             f"{what}",
         )

@@ -14,8 +14,7 @@ from pydantic import BaseModel, Field
 
 from sgl_embed_kit import __version__
 from sgl_embed_kit.doctor.catalogue import About
-from sgl_embed_kit.doctor.engine import Finding, Report, Result, Status
-from sgl_embed_kit.doctor.subject import Subject
+from sgl_embed_kit.doctor.engine import Finding, Looked, Report, Result, Status
 
 COLUMNS = 80
 _LABEL = 10
@@ -47,7 +46,7 @@ class Detail(StrEnum):
 
 
 class VersionsJson(BaseModel):
-    """What ran; null where it is not installed."""
+    """What ran; null where it is not installed, or a server does not say."""
 
     sgl_embed_kit: str
     python: str
@@ -83,7 +82,8 @@ class ReportJson(BaseModel):
 
     schema_name: Literal["sgl-embed.doctor/1"] = Field(alias="schema")
     versions: VersionsJson
-    profile: str
+    profile: str | None = Field(description="Its name; null without one.")
+    url: str | None = Field(description="The server that was asked; null for a machine.")
     summary: dict[Status, int]
     duration_ms: float = Field(ge=0, description="Of all checks, which run side by side.")
     results: list[ResultJson]
@@ -106,22 +106,23 @@ def as_text(report: Report, detail: Detail = Detail.ALL, *, colour: bool = False
     return between.join([*parts, _summary(report)])
 
 
-def as_json(report: Report, subject: Subject, profile: str) -> str:
+def as_json(report: Report, subject: Looked, profile: str | None) -> str:
     """Return the report as the object that `--format json` prints (report.schema.json).
 
     Args:
         report: What to show.
         subject: What the checks looked at.
-        profile: The profile's name.
+        profile: The profile's name; None where there is none.
     """
     return ReportJson(
         schema="sgl-embed.doctor/1",
         versions=VersionsJson(
             sgl_embed_kit=__version__,
             python=platform.python_version(),
-            sglang=subject.installed.version if subject.installed else None,
+            sglang=subject.release,
         ),
-        profile=subject.mask(profile),
+        profile=None if profile is None else subject.mask(profile),
+        url=subject.url,
         summary={status: report.count(status) for status in Status},
         duration_ms=_milliseconds(report.seconds * 1000),
         results=[_result_json(result) for result in report.results],

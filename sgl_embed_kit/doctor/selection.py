@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from sgl_embed_kit.doctor.catalogue import About, catalogue
-from sgl_embed_kit.doctor.engine import Check
+from sgl_embed_kit.doctor.catalogue import LIVE, About, catalogue
+from sgl_embed_kit.doctor.engine import Check, S
 from sgl_embed_kit.errors import UsageError
 
 
@@ -47,11 +47,19 @@ def _by_word() -> dict[str, About]:
     }
 
 
-def only(checks: Sequence[Check], names: Iterable[str]) -> tuple[Check, ...]:
+def only(checks: Sequence[Check[S]], names: Iterable[str]) -> tuple[Check[S], ...]:
     """Return the checks that were asked for; all of them where none was.
 
     Raises:
-        UsageError: a name means no check.
+        UsageError: a name means no check, or one of another kind than these.
     """
     wanted = {about_of(name).id for name in names}
+    others = sorted(wanted - {check.id for check in checks})
+    if others:
+        is_live = catalogue()[others[0]].category == LIVE
+        raise UsageError(
+            f"{' and '.join(others)} cannot run here.",
+            why="It asks a server that runs." if is_live else "It looks at a machine.",
+            cure="sgl-embed doctor --url URL" if is_live else "sgl-embed doctor PROFILE",
+        )
     return tuple(check for check in checks if not wanted or check.id in wanted)

@@ -89,6 +89,15 @@ class Subject:
             starts=starts,
         )
 
+    @property
+    def release(self) -> str | None:
+        """Version of the SGLang of this environment; None where there is none."""
+        return self.installed.version if self.installed else None
+
+    @property
+    def url(self) -> None:
+        """A machine has no address."""
+
     def with_files(self, folder: Path | None) -> Subject:
         """Return the subject with what can be said now that the model's files are here.
 

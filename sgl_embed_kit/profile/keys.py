@@ -20,8 +20,17 @@ def read_keys(sources: Mapping[str, KeySource], env: Mapping[str, str]) -> dict[
     return {flag: read_key(source, env) for flag, source in sources.items()}
 
 
-def read_key(source: KeySource, env: Mapping[str, str]) -> str:
+def read_key(
+    source: KeySource,
+    env: Mapping[str, str],
+    why: str = "The profile says that the server's key is there.",
+) -> str:
     """Return one key, without the line end that a file may have after it.
+
+    Args:
+        source: Where it is.
+        env: The environment.
+        why: Who says so.
 
     Raises:
         KitError: there is none, or no client could send it.
@@ -36,7 +45,7 @@ def read_key(source: KeySource, env: Mapping[str, str]) -> str:
     if not key:
         raise KitError(
             f"{where} holds no key.",
-            why="The profile says that the server's key is there.",
+            why=why,
             cure=cure,
         )
     wrong = _wrong_with(key)

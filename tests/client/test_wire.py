@@ -94,3 +94,16 @@ def test_a_server_that_lists_no_model_is_an_error(body: bytes) -> None:
 )
 def test_every_shape_of_error_yields_its_message(body: bytes, message: str) -> None:
     assert decode_error(body) == message
+
+
+def test_a_number_that_is_too_large_for_float32_is_told_without_a_warning() -> None:
+    body = b'{"data": [{"index": 0, "embedding": [1e39]}]}'
+    with pytest.raises(BadAnswerError, match="not finite"):
+        decode_vectors(body, 1)
+
+
+@pytest.mark.parametrize("start", [b'{"x":', b'{"data":[{"index":0,"embedding":'])
+def test_an_answer_that_is_nested_without_end_holds_no_vectors(start: bytes) -> None:
+    with pytest.raises(BadAnswerError):
+        decode_vectors(start + b"[" * 200_000, 1)
+    assert decode_error(b'{"error":' * 200_000).startswith('{"error":')

@@ -41,7 +41,7 @@ def about(name: str, category: str = "test", issue: KnownIssue | None = None) ->
     )
 
 
-def check(name: str, finding: Finding | None = None, category: str = "test") -> Check:
+def check(name: str, finding: Finding | None = None, category: str = "test") -> Check[Subject]:
     """Return a check that comes to a finding, or that crashes where there is none."""
     return Check(about(name, category), _look(finding))
 
@@ -126,7 +126,7 @@ MIXED = (
 IGNORED = {"SGE-PORT-001": "nginx hands the port over when the server starts"}
 
 
-def report_of(checks: tuple[Check, ...]) -> Report:
+def report_of(checks: tuple[Check[Subject], ...]) -> Report:
     """Run the checks; return the report with durations that are always the same."""
     report = run_checks(subject(), checks, IGNORED if checks is MIXED else {})
     timed = (replace(result, duration_ms=1.25 * n) for n, result in enumerate(report.results))

@@ -6,13 +6,15 @@ import pytest
 
 from sgl_embed_kit.doctor.catalogue import catalogue
 from sgl_embed_kit.doctor.checks import CHECKS
+from sgl_embed_kit.doctor.live import LIVE_CHECKS
 from sgl_embed_kit.profile import Profile
 
 IDS = sorted(catalogue())
 
 
 def test_every_entry_has_its_function_and_every_function_its_entry() -> None:
-    assert [check.id for check in CHECKS] == list(catalogue())
+    ids = [check.id for check in CHECKS] + [check.id for check in LIVE_CHECKS]
+    assert ids == list(catalogue())
 
 
 @pytest.mark.parametrize("name", IDS)
@@ -21,7 +23,8 @@ def test_an_entry_says_what_why_and_how_to_cure_it(name: str) -> None:
     assert re.fullmatch(r"SGE-[A-Z]+-\d{3}", about.id)
     assert about.severity in {"error", "warn", "info"}
     assert about.category in {
-        *("python", "hardware", "network", "host", "model", "compile", "security", "limits")
+        *("python", "hardware", "network", "host", "model", "compile", "security", "limits"),
+        "live",
     }
     for text in (about.means, about.why):
         assert text.endswith(".")

@@ -47,7 +47,11 @@ def test_only_errors_and_crashes_stop_a_start(status: Status, fails: bool, silen
 
 def test_a_check_that_hangs_holds_up_nobody() -> None:
     forever = threading.Event()
-    hangs = Check(about("slow"), lambda _subject: Finding(Status.OK, str(forever.wait())), 0.1)
+
+    def look(_subject: Subject) -> Finding:
+        return Finding(Status.OK, str(forever.wait()))
+
+    hangs = Check(about("slow"), look, 0.1)
     report = run_checks(subject(), [hangs, check("good", Finding(Status.OK, "fine"))])
     slow, good = report.results
     assert (slow.finding.status, slow.finding.found) == (Status.SKIP, "gave up after 0.1 s")

@@ -9,7 +9,7 @@ import pytest
 from sgl_embed_kit import EmbeddingClient
 from sgl_embed_kit.client import RefusedError
 from sgl_embed_kit.launch.keys_file import PREFIX
-from tests.conftest import Launched, free_port, launched, processes_with
+from tests.conftest import Launched, free_port, launched, processes_with, run
 
 pytestmark = pytest.mark.server
 
@@ -77,3 +77,18 @@ def test_the_server_runs_under_the_limits_of_the_profile(locked: Launched) -> No
     headers = {"Authorization": f"Bearer {KEY}"}
     (model,) = httpx.get(f"{locked.url}/v1/models", headers=headers, timeout=30).json()["data"]
     assert model["max_model_len"] == 2048
+
+
+def test_the_doctor_finds_both_doors_closed_and_shows_no_key(locked: Launched) -> None:
+    doors = "live-auth,live-maintenance,live-guard,canary"
+    ask = ("doctor", str(locked.profile), "--url", locked.url, "--only", doors)
+    done = run(*ask, LOCK=KEY)
+    assert done.returncode == 0
+    assert "\n4 checks in " in done.stdout
+    assert done.stdout.endswith(": 4 ok\n")
+    wrong = run(*ask, LOCK="another.key")
+    assert wrong.returncode == 1
+    assert "the server refuses the key (401)" in wrong.stdout
+    for shown in (done, wrong):
+        assert KEY not in shown.stdout + shown.stderr
+        assert "another.key" not in shown.stdout + shown.stderr

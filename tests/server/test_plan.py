@@ -67,14 +67,13 @@ def subject_of(profile: Profile) -> Subject:
 
 
 @contextmanager
-def served(folder: Path, limits: dict[str, Any], **extra: Any) -> Iterator[tuple[Plan, Logged]]:
+def served(folder: Path, limits: dict[str, Any]) -> Iterator[tuple[Plan, Logged]]:
     """Plan for a model folder, then serve it; yield the plan and what SGLang logged."""
     content = {
         "model": {"path": str(folder)},
         "hardware": {"device": "cpu"},
         "server": {"port": free_port()},
         "limits": limits,
-        "sglang": {"extra_args": extra},
     }
     subject = subject_of(Profile.model_validate(content))
     plan = planned(subject)
@@ -100,15 +99,14 @@ def test_a_limited_pool_of_minilm_is_as_planned(minilm: Launched) -> None:
     assert logged.pool == pytest.approx(plan.pool / GIB, abs=0.01)  # two digits each
 
 
-def test_the_plan_says_first_what_sglang_warns_of(tmp_path: Path) -> None:
-    make_tiny_model(tmp_path / "m", TinyModel(hidden_size=192, layers=3))
-    limits = {"context_length": 2048, "max_total_tokens": 1030}
-    with served(tmp_path / "m", limits, **{"page-size": 16}) as (plan, logged):
-        assert logged.tokens == plan.pool_tokens == 1024  # in whole pages
-        warning = "KV pool holds 1024 tokens, fewer than --context-length 2048"
-        assert warning in logged.log
-        (fault,) = plan.faults
-        assert (fault.line, fault.text[: len(warning)]) == ("KV pool", warning)
+def test_the_plan_says_first_what_sglang_warns_of(unguarded: tuple[Subject, Ready]) -> None:
+    subject, ready = unguarded
+    plan, logged = planned(subject), Logged(ready.log.read_text(encoding="utf-8"))
+    assert logged.tokens == plan.pool_tokens == 1024  # in whole pages
+    warning = "KV pool holds 1024 tokens, fewer than --context-length 2048"
+    assert warning in logged.log
+    (fault,) = plan.faults
+    assert (fault.line, fault.text[: len(warning)]) == ("KV pool", warning)
 
 
 def test_a_pool_by_the_fraction_and_weights_of_a_gigabyte_are_as_planned(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sgl_embed_kit.doctor.catalogue import About, catalogue
+from sgl_embed_kit.doctor.catalogue import LIVE, About, catalogue
 from sgl_embed_kit.doctor.checks import (
     engine,
     gpu,
@@ -86,13 +86,13 @@ DRIVER_SECONDS = 40.0
 and waits for the probe of another check (`SECONDS` of machine/cuda_probe.py)."""
 
 
-def _check(about: About) -> Check:
+def _check(about: About) -> Check[Subject]:
     if about.category == "hardware" or about.id in {"SGE-MEM-001", "SGE-LIM-002", "SGE-LIM-003"}:
         return Check(about, _LOOKS[about.id], DRIVER_SECONDS)
     return Check(about, _LOOKS[about.id])
 
 
-CHECKS = tuple(map(_check, catalogue().values()))
+CHECKS = tuple(_check(about) for about in catalogue().values() if about.category != LIVE)
 _NEED_FILES = {f"SGE-MOD-00{number}" for number in range(3, 8)}
 _LIMITS_OF_FILES = {"SGE-LIM-002", "SGE-LIM-003", "SGE-LIM-005"}
 CHECKS_BEFORE_FILES = tuple(check for check in CHECKS if check.id not in _NEED_FILES)
