@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def see(folder: Path, model: Path, *, fast: bool) -> Seen:
         ready = server.wait_until_ready(lambda _label: None)
         asked = {"model": ready.model, "input": "Apples are a fruit"}
         answer = httpx.post(f"{ready.url}/v1/embeddings", json=asked, timeout=60).json()
-        text = httpx.get(f"{ready.url}/metrics", timeout=60).text
+        metrics = metrics_of(ready.url)
         processes = psutil.Process(ready.pid).children(recursive=True)
         fork_servers = [p for p in processes if "multiprocessing.forkserver" in str(p.cmdline())]
         threads = [p.num_threads() for p in fork_servers]
@@ -92,12 +93,23 @@ def see(folder: Path, model: Path, *, fast: bool) -> Seen:
         with pytest.raises(ServerDiedError) as caught:
             server.wait()
     return Seen(
-        set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)),
+        metrics,
         [json.loads(path.read_text()) for path in folder.glob("child-*.json")],
         threads,
         answer["data"][0]["embedding"],
         told(caught.value),
     )
+
+
+def metrics_of(url: str) -> set[str]:
+    """Return the names of a server's metrics, once the last to come is among them."""
+    last, deadline = "sglang:process_cpu_seconds_total", time.monotonic() + 60
+    while True:
+        text = httpx.get(f"{url}/metrics", timeout=60).text
+        names = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
+        if last in names or time.monotonic() > deadline:
+            return names
+        time.sleep(0.5)  # it counts every five seconds (srt/observability/cpu_monitor.py)
 
 
 def told(error: KitError) -> str:
