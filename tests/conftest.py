@@ -6,6 +6,7 @@ starts it, and the tiny Qwen3 through the library.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
@@ -13,13 +14,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import psutil
 import pytest
 
+from sgl_embed_kit.cli.main import main
 from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.launch.server import Ready, running_server
 from sgl_embed_kit.machine import RealMachine
@@ -69,7 +72,22 @@ def sgl_embed(*arguments: str) -> list[str]:
 
 
 def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run `sgl-embed` with the arguments and return what came of it."""
+    """Run `sgl-embed` in this process, which has imported it, and return what came of it."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, env),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main(arguments)
+    code = ended.value.code
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def run_process(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run `sgl-embed` as a process of its own and return what came of it."""
     return subprocess.run(
         sgl_embed(*arguments),
         capture_output=True,

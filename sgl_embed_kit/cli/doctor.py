@@ -182,7 +182,7 @@ def _told(target: Path, files: int, removed: str) -> str:
         f"{target} has {files} files. Taken out: {removed}. "
         "Look into it before you attach it to an issue."
     )
-    return textwrap.fill(told, COLUMNS, break_long_words=False)
+    return textwrap.fill(told, COLUMNS, break_long_words=False, break_on_hyphens=False)
 
 
 def _diagnose(log: BinaryIO, fail_on: str, form: str) -> ExitCode:

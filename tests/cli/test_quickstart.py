@@ -17,7 +17,7 @@ import pytest
 
 from sgl_embed_kit.launch.quickstart import ENGLISH
 from sgl_embed_kit.model.source import locate
-from tests.conftest import START_LIMIT, free_port, processes_with, run, sgl_embed
+from tests.conftest import START_LIMIT, free_port, processes_with, run_process, sgl_embed
 from tests.fakehub import FakeHub
 from tests.machines import UNREACHABLE
 
@@ -73,7 +73,7 @@ def matrix(output: str) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
 
 def test_without_a_hub_fruit_is_closer_to_fruit_than_to_programming_languages(mark: str) -> None:
     locate("demo:all-minilm-l6-v2").make()  # other tests share it; only its use is shown here
-    done = run(
+    done = run_process(
         "quickstart", "--once", "--port", str(free_port()),
         HF_ENDPOINT=UNREACHABLE, SGL_EMBED_TEST=mark,
     )  # fmt: skip
@@ -93,7 +93,7 @@ def test_without_a_hub_fruit_is_closer_to_fruit_than_to_programming_languages(ma
 
 def test_with_a_hub_it_downloads_and_serves_the_qwen_repository(tmp_path: Path, mark: str) -> None:
     with FakeHub(tmp_path / "hub") as hub:
-        done = run(
+        done = run_process(
             "quickstart", "--once", "--port", str(free_port()),
             HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "hf"), SGL_EMBED_TEST=mark,
         )  # fmt: skip

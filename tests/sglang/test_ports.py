@@ -49,6 +49,7 @@ def ports(extra: dict[str, Any], env: dict[str, str] | None = None, **sections: 
     return [one.port for one in further_ports(given, env or {})]
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("port", "address"),
     [
@@ -77,6 +78,7 @@ def test_attention_takes_the_ports_that_sglang_looks_at(
     assert all(0 < one <= 65535 for one in found)
 
 
+@pytest.mark.server
 def test_without_attention_shared_out_none_is_looked_at(sglang_ports: Sglang) -> None:
     question = {"port": 30000, "attn_dp_size": 1, "nccl_port": None, "dist_init_addr": None}
     assert sglang_ports.ask(question)["tried"] == []
@@ -84,6 +86,7 @@ def test_without_attention_shared_out_none_is_looked_at(sglang_ports: Sglang) ->
     assert ports({}) == ports({"attn-dp-size": 1}) == ports({"enable-dp-attention": True}) == []
 
 
+@pytest.mark.server
 def test_where_sglang_looks_for_a_free_port_is_as_we_say(sglang_ports: Sglang) -> None:
     assert sglang_ports.ask({"search": True}) == {
         "low": NCCL_PORTS[0],
@@ -92,6 +95,7 @@ def test_where_sglang_looks_for_a_free_port_is_as_we_say(sglang_ports: Sglang) -
     }
 
 
+@pytest.mark.server
 def test_two_copies_of_the_model_cannot_have_the_same_port(sglang_ports: Sglang) -> None:
     with pytest.raises(RefusedError, match="EADDRINUSE"):
         sglang_ports.ask({"twice": free_port()})
