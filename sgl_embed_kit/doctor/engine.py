@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import threading
 import time
 import traceback
@@ -16,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from sgl_embed_kit import __version__
 from sgl_embed_kit.doctor.catalogue import About
 from sgl_embed_kit.profile.masking import Mask
+from sgl_embed_kit.profile.patch import IN_PROFILE
 
 
 class Status(StrEnum):
@@ -129,6 +131,9 @@ class Report:
         return tuple(result for result in self.results if result.finding.status in bad)
 
 
+EXPANDED = re.compile(r"([A-Z_]+=)?/")
+"""A word, bare or assigned to a variable, at whose beginning a shell takes ~ for the home."""
+
 NOTHING_IGNORED: Mapping[str, str] = MappingProxyType({})
 
 
@@ -178,9 +183,9 @@ class _Run(Generic[S]):
         mask = self._subject.mask
         shown = replace(
             finding,
-            found=mask(finding.found),
-            needed=mask(finding.needed),
-            fix=mask(finding.fix),
+            found=_without_home(mask(finding.found)),
+            needed=_without_home(mask(finding.needed)),
+            fix=_with_tilde(mask(finding.fix)),
         )
         self._result = Result(self._check, shown, (time.perf_counter() - self._began) * 1000)
 
@@ -198,6 +203,20 @@ class _Run(Generic[S]):
             f"{self._check.id} crashed in {last.name} ({Path(last.filename).name}:{last.lineno}): "
             f"{what}",
         )
+
+
+def _without_home(text: str) -> str:
+    """Return a text that can be pasted in public: home folders hold the names of users."""
+    home = Path("~").expanduser()
+    return text.replace(f"{home}/", "~/") if home.is_absolute() and home != home.parent else text
+
+
+def _with_tilde(fix: str) -> str:
+    """Return a command with ~ where a shell makes the home folder of it; YAML as it is."""
+    if fix.endswith(IN_PROFILE):
+        return fix
+    words = fix.split(" ")
+    return " ".join(_without_home(word) if EXPANDED.match(word) else word for word in words)
 
 
 def _ignoring(result: Result, ignored: Mapping[str, str]) -> Result:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 import yaml
 
+IN_PROFILE = "  # in the profile"
+"""What ends each line of an edit."""
+
 
 def patch(**sections: Mapping[str, object]) -> str:
     """Return sections of a profile as YAML, a line each, which a comment says where to put.
@@ -18,4 +21,4 @@ def patch(**sections: Mapping[str, object]) -> str:
     text = yaml.safe_dump(
         data, default_flow_style=None, sort_keys=False, width=sys.maxsize, allow_unicode=True
     )
-    return "\n".join(f"{line}  # in the profile" for line in text.splitlines())
+    return "\n".join(f"{line}{IN_PROFILE}" for line in text.splitlines())

@@ -88,3 +88,33 @@ def test_a_warning_fails_only_where_that_was_asked_for(
     report = Report((Result(check("x"), Finding(status, "x"), 1.0),))
     assert len(report.failing(Status.ERROR)) == on_error
     assert len(report.failing(Status.WARN)) == on_warn
+
+
+@pytest.mark.parametrize(
+    ("fix", "shown"),
+    [
+        ("df -h /home/alice/models", "df -h ~/models"),
+        ("export HF_HOME=/home/alice/hub", "export HF_HOME=~/hub"),
+        ("sgl-embed plan --config=/home/alice/x", "sgl-embed plan --config=/home/alice/x"),
+        ("ls '/home/alice/my models'", "ls '/home/alice/my models'"),
+        ("model: {path: /home/alice/m}  # in the profile", ""),
+    ],
+)
+def test_what_is_told_names_no_home_folder_where_a_tilde_will_do(
+    fix: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/alice")
+    finding = Finding(Status.ERROR, "/home/alice/m is not /home/alicent/m", "/home/alice/n", fix)
+    (result,) = run_checks(subject(), [check("x", finding)]).results
+    assert result.finding.found == "~/m is not /home/alicent/m"
+    assert result.finding.needed == "~/n"
+    assert result.finding.fix == (shown or fix)
+
+
+@pytest.mark.parametrize("home", ["/", ""])
+def test_a_home_that_is_the_root_stays_in_every_path(
+    home: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", home)
+    (result,) = run_checks(subject(), [check("x", Finding(Status.OK, "/tmp/m"))]).results
+    assert result.finding.found == "/tmp/m"
