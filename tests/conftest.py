@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -59,11 +60,15 @@ def private_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """Return a port on 127.0.0.1 that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port on 127.0.0.1 that nobody listens on right now.
+
+    Below those that the system and SGLang itself give away, which the doctor warns of.
+    """
+    while True:
+        port = random.randrange(10_000, 20_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def sgl_embed(*arguments: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
@@ -153,7 +154,9 @@ def command(
             plain_http=plain_http,
             is_intrusive=intrusive,
         )
-        return _show(run_live_checks(server, live_checks, reasons), server, name, form, fail_on)
+        with closing(server.server):
+            report = run_live_checks(server, live_checks, reasons)
+        return _show(report, server, name, form, fail_on)
     checks = only(CHECKS, names)
     if described is None or shown is None:
         shown, name = local_profile(machine), LOCAL_PROFILE

@@ -15,6 +15,11 @@ THREE_PROCESSES = 3_000_000_000
 """HTTP server, scheduler and detokenizer with SGLang and torch imported, before any
 weights: 2.8 GB measured (sum of PSS) on SGLang 0.5.23, CPU, tiny model."""
 
+TAKEN_AT_LOAD = 1_700_000_000
+"""What of that is gone from the machine's available memory when SGLang reads it, before it
+loads weights: 1.5 to 1.9 GB measured, with children forked and spawned (0.5.23, CPU). The
+libraries' files count among the processes, and stay available."""
+
 KV_DTYPE_BYTES = {**DTYPE_BYTES, "fp8_e5m2": 1, "fp8_e4m3": 1}
 """Bytes of a number in the KV pool: `--kv-cache-dtype`, or the model's type where it is auto."""
 

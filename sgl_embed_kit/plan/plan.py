@@ -15,6 +15,7 @@ from sgl_embed_kit.plan.memory import (
     GIB,
     KV_DTYPE_BYTES,
     MIB,
+    TAKEN_AT_LOAD,
     THREE_PROCESSES,
     activation_bytes,
     batch_tokens,
@@ -169,6 +170,7 @@ class Plan:
         pool_tokens: Tokens that the pool holds.
         token_bytes: The pool's bytes for one token.
         budget_tokens: Tokens that the fraction alone would give the pool.
+        free_at_load: What SGLang finds free before it loads weights.
     """
 
     demand: Demand
@@ -185,11 +187,7 @@ class Plan:
     pool_tokens: int
     token_bytes: int
     budget_tokens: int
-
-    @property
-    def free_at_load(self) -> int:
-        """What SGLang finds free before it loads weights."""
-        return self.device.memory - self.others - self.base
+    free_at_load: int
 
     @cached_property
     def faults(self) -> tuple[Fault, ...]:
@@ -319,7 +317,7 @@ class Plan:
 
         None where even the weights leave too little.
         """
-        left = self.free_at_load - self.working
+        left = self.device.memory - self.others - self.base - self.working
         fraction = left * 100 // max(self.free_at_load, 1) / 100
         return fraction if fraction * self.free_at_load > self.weights else None
 
@@ -414,26 +412,27 @@ def _on_gpu(demand: Demand, device: Device) -> Plan:
         pool_tokens=found.pool_tokens,
         token_bytes=token,
         budget_tokens=_budget_tokens(ours, fraction, found.weights, token, demand.page),
+        free_at_load=ours,
     )
 
 
 def _on_cpu(demand: Demand, device: Device) -> Plan:
     """Plan for a CPU: as on a GPU, with RAM for the card and SGLang's processes for the driver.
 
-    SGLang takes the fraction of what is available when the weights are loaded, its processes
-    being there already; on a machine of several NUMA nodes, of one node's share of it
-    (get_available_gpu_memory, srt/utils/common.py), which is not counted here. No graphs and
-    no kernels' workspace.
+    SGLang takes the fraction of what is available when the weights are loaded, most of what
+    its processes take being gone already; on a machine of several NUMA nodes, of one node's
+    share of it (get_available_gpu_memory, srt/utils/common.py), which is not counted here. No
+    graphs and no kernels' workspace.
     """
     memory, shape = device.memory, demand.shape
     free = memory if device.free is None else device.free
-    ours = max(free - THREE_PROCESSES, 0)
+    ours, at_load = max(free - THREE_PROCESSES, 0), max(free - TAKEN_AT_LOAD, 0)
     chunk = default_chunk(memory) if demand.chunk is None else demand.chunk
     reserve = cpu_working_bytes(memory, chunk, demand.tensor)
     fraction = demand.fraction or default_fraction(memory, reserve)
     weights = weight_bytes(shape, demand.dtype)
     token = token_bytes(shape, demand.dtype, 1, demand.kv_dtype)
-    budget = max(int(ours * fraction) - weights, 0)
+    budget = max(int(at_load * fraction) - weights, 0)
     tokens = pool_tokens(budget, token, demand.max_tokens, demand.page)
     pool = (tokens + demand.page) * token
     longest = min(batch_tokens(chunk, demand.context), tokens)
@@ -457,7 +456,8 @@ def _on_cpu(demand: Demand, device: Device) -> Plan:
         spare=ours - weights - pool - working,
         pool_tokens=tokens,
         token_bytes=token,
-        budget_tokens=_budget_tokens(ours, fraction, weights, token, demand.page),
+        budget_tokens=_budget_tokens(at_load, fraction, weights, token, demand.page),
+        free_at_load=at_load,
     )
 
 

@@ -17,7 +17,7 @@ from sgl_embed_kit.launch.server import Ready, running_server
 from sgl_embed_kit.machine import RealMachine
 from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
 from sgl_embed_kit.plan.device import cpu
-from sgl_embed_kit.plan.memory import THREE_PROCESSES
+from sgl_embed_kit.plan.memory import TAKEN_AT_LOAD
 from sgl_embed_kit.plan.plan import Plan, make_plan
 from sgl_embed_kit.profile import Profile, load_profile
 from sgl_embed_kit.sglang.installed import find_installed
@@ -121,7 +121,7 @@ def test_a_pool_by_the_fraction_and_weights_of_a_gigabyte_are_as_planned(tmp_pat
     assert plan.weights >= 1e9
     assert logged.weights == pytest.approx(plan.weights / GIB, rel=0.05, abs=DISTURBANCE)
     # The same with what SGLang read of the machine in place of what was expected of it.
-    read = replace(plan.device, free=int(logged.available * GIB) + THREE_PROCESSES)
+    read = replace(plan.device, free=int(logged.available * GIB) + TAKEN_AT_LOAD)
     again = make_plan(plan.demand, read)
     drift = (logged.weights * GIB - plan.weights) / plan.token_bytes
     assert logged.tokens == pytest.approx(again.pool_tokens - drift, rel=0.03)

@@ -143,7 +143,7 @@ def truncation(subject: Subject) -> Finding:
             "the last token, from which this model's vectors are taken",
             patch(sglang={"extra_args": {"allow-auto-truncate": False}}),
         )
-    return Finding(Status.OK, f"a long text loses its end; {pooling} pooling takes what is left")
+    return Finding(Status.OK, "a long text loses its end; its vector is made of what is left")
 
 
 def keep_alive(subject: Subject) -> Finding:

@@ -137,6 +137,10 @@ class LiveServer:
             pause()
             return first, send()
 
+    def close(self) -> None:
+        """Close the connections that are open."""
+        self._client.close()
+
     def _new_client(self) -> httpx.Client:
         is_secure = self.url.scheme == "https"
         return httpx.Client(

@@ -85,7 +85,7 @@ CASES: list[Case] = [
     ("SGE-LIM-004", {"limits": {"max_queued_requests": 255}}, Status.WARN, "255 texts may wait"),
     ("SGE-LIM-005", {}, Status.OK, "none is cut"),
     ("SGE-LIM-005", {**CUT, **QWEN}, Status.WARN, "and with it the EOS token"),
-    ("SGE-LIM-005", {**CUT, **MINILM}, Status.OK, "cls pooling takes what is left"),
+    ("SGE-LIM-005", {**CUT, **MINILM}, Status.OK, "made of what is left"),
     ("SGE-LIM-005", {**CUT, **REPO}, Status.SKIP, "pooling is not known"),
     ("SGE-LIM-006", {}, Status.OK, "live 75 s"),
     ("SGE-LIM-006", {"env": {KEEP_ALIVE: "61"}}, Status.OK, "live 61 s"),
@@ -125,7 +125,7 @@ def test_the_files_of_a_model_tell_its_pooling(tmp_path: Path) -> None:
         pooling_mode_lasttoken=False,
         pooling_mode_mean_tokens=True,
     )
-    assert "mean pooling takes what is left" in find("SGE-LIM-005", **asked).found
+    assert "made of what is left" in find("SGE-LIM-005", **asked).found
     (folder / "config.json").unlink()
     assert find("SGE-LIM-005", **asked).status is Status.SKIP
 
