@@ -119,7 +119,7 @@ def test_a_pool_by_the_fraction_and_weights_of_a_gigabyte_are_as_planned(tmp_pat
     assert logged.pool >= 1
     assert logged.pool == pytest.approx(logged.tokens * plan.token_bytes / GIB, rel=0.05)
     assert plan.weights >= 1e9
-    assert logged.weights == pytest.approx(plan.weights / GIB, rel=0.05, abs=DISTURBANCE)
+    assert logged.weights == pytest.approx(plan.weights / GIB, rel=0.05)
     # The same with what SGLang read of the machine in place of what was expected of it.
     read = replace(plan.device, free=int(logged.available * GIB) + TAKEN_AT_LOAD)
     again = make_plan(plan.demand, read)
@@ -127,7 +127,7 @@ def test_a_pool_by_the_fraction_and_weights_of_a_gigabyte_are_as_planned(tmp_pat
     assert logged.tokens == pytest.approx(again.pool_tokens - drift, rel=0.03)
 
 
-DISTURBANCE = 0.1
+DISTURBANCE = 0.05
 """GiB that other programs may take or give back while weights are loaded: SGLang sizes pool
 and weights by what is available on the whole machine."""
 
