@@ -103,7 +103,7 @@ def main(names: Sequence[str]) -> int:
     for name in HEAVY:
         importlib.import_module(name)
     known = yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or {}
-    began, survivors, count = time.monotonic(), [], 0
+    began, survivors, count = time.monotonic(), 0, 0
     for file in files:
         tests = tests_of(file)
         if run_all([None], tests)[0] != 0:
@@ -121,11 +121,12 @@ def main(names: Sequence[str]) -> int:
         )
         for change in set(told) - {m.change for m in left}:
             print(f"  no longer survives; take it out of {EQUIVALENT.name}: {change}")
-        survivors += [m for m in left if m.change not in told]
+        for mutant in left:
+            if mutant.change not in told:
+                survivors += 1
+                print(f"  {mutant}", flush=True)
         count += len(mutants)
-    print(f"{count} mutants in {time.monotonic() - began:.0f} s; no test notices {len(survivors)}:")
-    for mutant in survivors:
-        print(f"  {mutant}")
+    print(f"{count} mutants in {time.monotonic() - began:.0f} s; no test notices {survivors}")
     return 1 if survivors else 0
 
 
