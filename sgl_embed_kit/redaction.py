@@ -17,12 +17,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import yaml
+from sgl_embed_kit.data_files import data_file
 
 SHORTEST_SECRET = 6
 """A shorter value stands in too many other words, and would not be much of a secret."""
@@ -204,6 +203,5 @@ def _rules() -> list[tuple[str, re.Pattern[str]]]:
 
 @cache
 def _rules_file() -> dict[str, Any]:
-    text = resources.files(__package__).joinpath("redaction.yaml").read_text(encoding="utf-8")
-    content: dict[str, Any] = yaml.safe_load(text)
+    content: dict[str, Any] = data_file(__package__, "redaction.yaml")
     return content

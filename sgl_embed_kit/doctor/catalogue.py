@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 
-import yaml
+from sgl_embed_kit.data_files import data_file
 
 LIVE = "live"
 """Category of the checks that ask a server that runs."""
@@ -59,8 +58,7 @@ class About:
 @cache
 def catalogue() -> dict[str, About]:
     """Return what is known of each check, by its id and in the order of the reports."""
-    text = resources.files(__package__).joinpath("checks.yaml").read_text(encoding="utf-8")
-    data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    data = data_file(__package__, "checks.yaml")
     return {key: _about(key, entry) for key, entry in data.items()}
 
 

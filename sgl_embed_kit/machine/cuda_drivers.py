@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
 
-import yaml
+from sgl_embed_kit.data_files import data_file
 
 
 def least_driver(cuda: tuple[int, int]) -> str | None:
@@ -18,5 +17,7 @@ def least_driver(cuda: tuple[int, int]) -> str | None:
 
 @cache
 def _table() -> dict[int, str]:
-    text = resources.files(__package__).joinpath("cuda_drivers.yaml").read_text(encoding="utf-8")
-    return {int(cuda): str(driver) for cuda, driver in yaml.safe_load(text).items()}
+    return {
+        int(cuda): str(driver)
+        for cuda, driver in data_file(__package__, "cuda_drivers.yaml").items()
+    }

@@ -11,10 +11,9 @@ import re
 import time
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
-import yaml
+from sgl_embed_kit.data_files import data_file
 
 KERNEL_LOG = Path("/dev/kmsg")
 RECORD = 8192
@@ -84,5 +83,6 @@ def _records(file: int) -> list[str]:
 @cache
 def hardware_xids() -> dict[int, str]:
     """Return what the Xids mean that speak of the GPU itself, not of a program."""
-    text = resources.files(__package__).joinpath("xids.yaml").read_text(encoding="utf-8")
-    return {int(number): str(meaning) for number, meaning in yaml.safe_load(text).items()}
+    return {
+        int(number): str(meaning) for number, meaning in data_file(__package__, "xids.yaml").items()
+    }

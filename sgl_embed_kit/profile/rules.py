@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib import resources
 from typing import Any
 
-import yaml
-
+from sgl_embed_kit.data_files import data_file
 from sgl_embed_kit.profile.problems import Place, name_of
 from sgl_embed_kit.profile.schema import KEY_FIELDS, Profile
 
@@ -155,6 +153,5 @@ def is_secret_flag(name: str) -> bool:
 
 @cache
 def _sensitive() -> dict[str, dict[str, list[str]]]:
-    text = resources.files(__package__).joinpath("sensitive.yaml").read_text(encoding="utf-8")
-    content: dict[str, dict[str, list[str]]] = yaml.safe_load(text)
+    content: dict[str, dict[str, list[str]]] = data_file(__package__, "sensitive.yaml")
     return content

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 
-import yaml
+from sgl_embed_kit.data_files import data_file
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,7 @@ class Advice:
 @cache
 def advice() -> Advice:
     """Return what is known of flags."""
-    text = resources.files(__package__).joinpath("flag_advice.yaml").read_text(encoding="utf-8")
-    data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    data = data_file(__package__, "flag_advice.yaml")
     return Advice(
         never_existed={name: Invented(**entry) for name, entry in data["never_existed"].items()},
         renamed={name: Renamed(**entry) for name, entry in data["renamed"].items()},

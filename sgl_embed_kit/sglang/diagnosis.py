@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from operator import itemgetter
 from typing import BinaryIO
 
-import yaml
+from sgl_embed_kit.data_files import data_file
 
 BLOCK = 1 << 20
 LONGEST_LINE = 4096
@@ -48,8 +47,7 @@ class Diagnosis:
 @cache
 def problems() -> tuple[Problem, ...]:
     """Return what is known of lines in the log, in the order in which it is looked for."""
-    text = resources.files(__package__).joinpath("problems.yaml").read_text(encoding="utf-8")
-    data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    data = data_file(__package__, "problems.yaml")
     return tuple(Problem(**{**entry, "contains": tuple(entry["contains"])}) for entry in data)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 
-import yaml
+from sgl_embed_kit.data_files import data_file
 
 IMPORTING = "Importing SGLang"
 """What a server does before its first line."""
@@ -26,8 +25,10 @@ class Phase:
 @cache
 def start_phases() -> tuple[Phase, ...]:
     """Return the phases of a start, in order, from start_phases.yaml."""
-    text = resources.files(__package__).joinpath("start_phases.yaml").read_text(encoding="utf-8")
-    return tuple(Phase(**{k: str(v) for k, v in item.items()}) for item in yaml.safe_load(text))
+    return tuple(
+        Phase(**{k: str(v) for k, v in item.items()})
+        for item in data_file(__package__, "start_phases.yaml")
+    )
 
 
 def phase_of(line: str) -> Phase | None:

@@ -10,6 +10,7 @@ from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.folders import with_home
 from sgl_embed_kit.machine import File, Running
+from sgl_embed_kit.profile.patch import patch
 from sgl_embed_kit.profile.rules import is_secret_flag
 
 READABLE_BY_OTHERS = 0o077
@@ -31,7 +32,7 @@ def exposure(subject: Subject) -> Finding:
         Status.WARN,
         f"{host} can be reached from other machines, and asks for no key",
         "a key, or an address of this machine alone",
-        "server: {api_key_env: SGL_EMBED_API_KEY}  # in the profile",
+        patch(server={"api_key_env": "SGL_EMBED_API_KEY"}),
     )
 
 
@@ -55,7 +56,7 @@ def maintenance_routes(subject: Subject) -> Finding:
         Status.WARN,
         "the maintenance routes (flush the cache, replace weights, pause) are open to all",
         "an admin key",
-        "server: {admin_api_key_env: SGL_EMBED_ADMIN_API_KEY}  # in the profile",
+        patch(server={"admin_api_key_env": "SGL_EMBED_ADMIN_API_KEY"}),
     )
 
 
@@ -76,7 +77,7 @@ def cross_origin(subject: Subject) -> Finding:
         Status.WARN,
         "any web page may ask, in the browser of whoever reaches this server: CORS is *",
         "a key, which a web page does not have",
-        "server: {api_key_env: SGL_EMBED_API_KEY}  # in the profile",
+        patch(server={"api_key_env": "SGL_EMBED_API_KEY"}),
     )
 
 
