@@ -25,7 +25,8 @@ import pytest
 
 from sgl_embed_kit.cli.main import main
 from sgl_embed_kit.doctor import Subject
-from sgl_embed_kit.launch.server import Ready, running_server
+from sgl_embed_kit.launch.events import Ready, nobody
+from sgl_embed_kit.launch.server import running_server
 from sgl_embed_kit.machine import RealMachine
 from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
 from sgl_embed_kit.profile import load_profile
@@ -211,4 +212,4 @@ def tiny_qwen() -> Iterator[Ready]:
     subject = Subject.of(profile, find_installed(), RealMachine())
     subject.source.make()
     with running_server(subject) as server:
-        yield server.wait_until_ready(lambda _label: None)
+        yield server.wait_until_ready(nobody)

@@ -18,6 +18,7 @@ from sgl_embed_kit.doctor.report import Detail, as_text
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from sgl_embed_kit.launch.events import Event
     from sgl_embed_kit.launch.server import RunningServer
 
 LABEL_WIDTH = 28
@@ -66,6 +67,16 @@ class Steps:
             self._half_line = True
             click.echo(f"  {label:<{LABEL_WIDTH}}", nl=False, err=True)
             sys.stderr.flush()
+
+    def follow(self, event: Event) -> None:
+        """Show what happens to a server as steps."""
+        from sgl_embed_kit.launch.events import PhaseBegan, Stopping
+
+        match event:
+            case PhaseBegan(phase):
+                self.begin(phase.label)
+            case Stopping():
+                self.begin("Stopping")
 
     def end(self) -> None:
         """End the step that runs, and show its time."""
@@ -116,8 +127,7 @@ def wait_for_stop_signal(server: RunningServer) -> None:
 def stop(server: RunningServer) -> None:
     """Stop the server, as a step of its own: SGLang takes up to five seconds for it."""
     with steps() as shown:
-        shown.begin("Stopping")
-        server.stop()
+        server.stop(shown.follow)
 
 
 def heading(text: str) -> None:

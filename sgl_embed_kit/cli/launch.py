@@ -23,7 +23,7 @@ from sgl_embed_kit.sglang.installed import find_installed
 from sgl_embed_kit.sglang.tables import keep_table
 
 if TYPE_CHECKING:
-    from sgl_embed_kit.launch.server import Ready
+    from sgl_embed_kit.launch.events import Ready
 
 
 @click.command()
@@ -104,7 +104,7 @@ def serve(subject: Subject) -> None:
     with running_server(subject) as server:
         try:
             with steps() as shown:
-                ready = server.wait_until_ready(shown.begin)
+                ready = server.wait_until_ready(shown.follow)
             click.echo(subject.mask(ready_lines(ready)))
             server.wait()
         except KeyboardInterrupt:

@@ -24,8 +24,9 @@ from sgl_embed_kit.doctor import Subject, run_checks
 from sgl_embed_kit.doctor.checks import CHECKS, CHECKS_BEFORE_FILES, CHECKS_OF_FILES
 from sgl_embed_kit.doctor.report import Detail
 from sgl_embed_kit.errors import ExitCode
+from sgl_embed_kit.launch.events import Ready
 from sgl_embed_kit.launch.quickstart import Choice, bring_model, choose_model
-from sgl_embed_kit.launch.server import Ready, running_server
+from sgl_embed_kit.launch.server import running_server
 from sgl_embed_kit.launch.signals import stop_signals_interrupt
 from sgl_embed_kit.machine import RealMachine
 from sgl_embed_kit.sglang.installed import find_installed
@@ -77,7 +78,7 @@ def _quickstart(once: bool, model: str | None, port: int | None) -> ExitCode:
         return ExitCode.FAILED
     with running_server(subject) as server:
         with steps() as shown:
-            ready = server.wait_until_ready(shown.begin)
+            ready = server.wait_until_ready(shown.follow)
         _show_vectors(brought, ready)
         if not once:
             click.echo("\nServing until Ctrl-C.", err=True)

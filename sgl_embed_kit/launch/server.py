@@ -1,55 +1,25 @@
-"""Launch a server for a subject: ready means that a real embedding came back from it."""
+"""Run the server of a subject: start it, follow it until it is ready, serve, stop it."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from http import HTTPStatus
-from pathlib import Path
+from dataclasses import replace
 
-from sgl_embed_kit.client import ConnectionFailedError, EmbeddingClient, RefusedError
 from sgl_embed_kit.doctor import Subject
-from sgl_embed_kit.errors import KitError, NotReadyError, ServerDiedError
+from sgl_embed_kit.errors import NotReadyError, ServerDiedError
+from sgl_embed_kit.launch.events import OnEvent, PhaseBegan, Ready, Stopped, Stopping
 from sgl_embed_kit.launch.keys_file import KeysFile, keys_file
 from sgl_embed_kit.launch.process import POLL_SECONDS, ServerProcess, log_file
+from sgl_embed_kit.launch.readiness import Readiness, url_of
 from sgl_embed_kit.machine import ServerRecord
 from sgl_embed_kit.machine.servers import forget, remember, started_at
 from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.keys import read_key
 from sgl_embed_kit.sglang.diagnosis import diagnose, root_cause
-from sgl_embed_kit.sglang.log import IMPORTING, phase_of, why_it_died
-
-PROBE_TEXT = "Is an embedding server here?"
-PROBE_SECONDS = 30.0
-
-OnPhase = Callable[[str], None]
-"""Called with the label of each phase of the start when it begins."""
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A server that answers.
-
-    Attributes:
-        url: Where it listens.
-        model: Its served model name.
-        dimension: Dimension of its vectors.
-        seconds: Time from its start to its first embedding.
-        phases: Label and seconds of each phase of the start.
-        pid: Id of its main process.
-        log: Its log file.
-    """
-
-    url: str
-    model: str
-    dimension: int
-    seconds: float
-    phases: tuple[tuple[str, float], ...]
-    pid: int
-    log: Path
+from sgl_embed_kit.sglang.log import IMPORTING, Phase, phase_of, why_it_died
 
 
 class RunningServer:
@@ -69,7 +39,7 @@ class RunningServer:
         self._keys_file = keys_file
         self._started = time.monotonic()
 
-    def wait_until_ready(self, on_phase: OnPhase) -> Ready:
+    def wait_until_ready(self, on_event: OnEvent) -> Ready:
         """Wait until this very server returns an embedding of the right dimension.
 
         Raises:
@@ -78,42 +48,39 @@ class RunningServer:
             KitError: it refuses to embed, or its vectors have another dimension.
         """
         began = [(IMPORTING, self._started)]
-        on_phase(IMPORTING)
-        deadline = self._started + self.profile.launch.timeout_seconds
-        url = url_of(self.profile)
-        with EmbeddingClient(
-            url, model=self.profile.model.name, api_key=self._api_key, timeout=PROBE_SECONDS
-        ) as client:
+        on_event(PhaseBegan(IMPORTING))
+        limit = self.profile.launch.timeout_seconds
+        with Readiness(self.profile, self.process, self._api_key) as readiness:
             while True:
                 self._raise_if_dead()
-                for label in self._new_phases():
-                    began.append((label, time.monotonic()))
-                    on_phase(label)
-                dimension = self._probe(client)
+                for phase in self._new_phases():
+                    began.append((phase, time.monotonic()))
+                    on_event(PhaseBegan(phase))
+                dimension = readiness.dimension()
                 if dimension is not None:
                     break
-                if time.monotonic() > deadline:
+                if time.monotonic() > self._started + limit:
                     raise NotReadyError(
-                        f"The server was not ready within "
-                        f"{self.profile.launch.timeout_seconds:g} s.",
-                        why=f"Its last phase was: {began[-1][0]}.",
+                        f"The server was not ready within {limit:g} s.",
+                        why=f"Its last phase was: {began[-1][0].label}.",
                         cure=f"less {self.process.log}",
                     )
                 time.sleep(POLL_SECONDS)
-        self._check_dimension(dimension)
         now = time.monotonic()
         ends = [start for _, start in began[1:]] + [now]
-        return Ready(
-            url=url,
+        ready = Ready(
+            url=url_of(self.profile),
             model=self.profile.model.name,
             dimension=dimension,
             seconds=now - self._started,
             phases=tuple(
-                (label, end - start) for (label, start), end in zip(began, ends, strict=True)
+                (phase.label, end - start) for (phase, start), end in zip(began, ends, strict=True)
             ),
             pid=self.process.pid,
             log=self.process.log,
         )
+        on_event(ready)
+        return ready
 
     def wait(self) -> None:
         """Wait for as long as the server lives.
@@ -125,42 +92,18 @@ class RunningServer:
             self._raise_if_dead()
             time.sleep(POLL_SECONDS)
 
-    def stop(self) -> None:
+    def stop(self, on_event: OnEvent) -> None:
         """End the server and everything that it started."""
-        self.process.stop(self.profile.server.drain_seconds)
+        seconds = self.profile.server.drain_seconds
+        on_event(Stopping(seconds))
+        self.process.stop(seconds)
+        on_event(Stopped())
 
-    def _new_phases(self) -> list[str]:
-        phases = [phase_of(line) for line in self.process.new_log_lines()]
-        labels = [phase.label for phase in phases if phase is not None]
-        if labels and self._keys_file is not None:
+    def _new_phases(self) -> list[Phase]:
+        phases = [phase for line in self.process.new_log_lines() if (phase := phase_of(line))]
+        if phases and self._keys_file is not None:
             self._keys_file.remove()  # the first phase begins when all arguments were read
-        return labels
-
-    def _probe(self, client: EmbeddingClient) -> int | None:
-        """Return the dimension of an embedding from this server, or None: not yet."""
-        if not self.process.listens_on(self.profile.server.port):
-            return None  # whoever answers there now, it is not this server
-        try:
-            return int(client.embed_documents([PROBE_TEXT]).shape[1])
-        except ConnectionFailedError:
-            return None
-        except RefusedError as error:
-            if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                return None
-            raise KitError(
-                "The server is up and refuses to embed.",
-                why=error.why,
-                cure=f"less {self.process.log}",
-            ) from error
-
-    def _check_dimension(self, dimension: int) -> None:
-        expected = self.profile.embedding.dimensions
-        if expected is not None and dimension != expected:
-            raise KitError(
-                f"The server's vectors have {dimension} dimensions, not {expected}.",
-                why="The profile's embedding.dimensions and its model do not belong together.",
-                cure=f"set embedding.dimensions: {dimension} in the profile",
-            )
+        return phases
 
     def _raise_if_dead(self) -> None:
         status = self.process.exit_status()
@@ -213,14 +156,5 @@ def running_server(subject: Subject) -> Iterator[RunningServer]:
             remember(record)
             yield server
         finally:
-            server.stop()
+            process.stop(subject.profile.server.drain_seconds)
             forget(record)
-
-
-def url_of(profile: Profile) -> str:
-    """Return the address at which this machine reaches a profile's server."""
-    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
-    host = anywhere.get(profile.server.host, profile.server.host)
-    if ":" in host:
-        host = f"[{host}]"
-    return f"http://{host}:{profile.server.port}"

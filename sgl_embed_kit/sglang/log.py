@@ -7,9 +7,6 @@ from functools import cache
 
 from sgl_embed_kit.data_files import data_file
 
-IMPORTING = "Importing SGLang"
-"""What a server does before its first line."""
-
 
 @dataclass(frozen=True)
 class Phase:
@@ -20,6 +17,10 @@ class Phase:
     begins_with: str
     example: str
     version: str
+
+
+IMPORTING = Phase("importing", "Importing SGLang", begins_with="", example="", version="")
+"""What a server does before its first line."""
 
 
 @cache

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from sgl_embed_kit.doctor import Subject
-from sgl_embed_kit.launch.server import Ready, running_server
+from sgl_embed_kit.launch.events import Ready, nobody
+from sgl_embed_kit.launch.server import running_server
 from sgl_embed_kit.machine import RealMachine
 from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
 from sgl_embed_kit.profile import Profile
@@ -33,4 +34,4 @@ def unguarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Subjec
     }
     subject = Subject.of(Profile.model_validate(content), find_installed(), RealMachine())
     with running_server(subject) as server:
-        yield subject, server.wait_until_ready(lambda _label: None)
+        yield subject, server.wait_until_ready(nobody)

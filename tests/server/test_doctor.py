@@ -9,7 +9,7 @@ from sgl_embed_kit.doctor.live import LIVE_CHECKS, limits, run_live_checks
 from sgl_embed_kit.doctor.live.target import live_subject
 from sgl_embed_kit.doctor.report import ReportJson, ResultJson
 from sgl_embed_kit.doctor.selection import only
-from sgl_embed_kit.launch.server import Ready
+from sgl_embed_kit.launch.events import Ready
 from tests.conftest import Launched, run
 
 pytestmark = pytest.mark.server

@@ -17,6 +17,7 @@ import pytest
 
 from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.errors import KitError, ServerDiedError
+from sgl_embed_kit.launch.events import nobody
 from sgl_embed_kit.launch.server import running_server
 from sgl_embed_kit.machine import RealMachine
 from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
@@ -81,7 +82,7 @@ def see(folder: Path, model: Path, *, fast: bool) -> Seen:
         "TEST_NOTES": str(folder),
     }
     with running_server(subject_of(model, fast=fast, env=env)) as server:
-        ready = server.wait_until_ready(lambda _label: None)
+        ready = server.wait_until_ready(nobody)
         asked = {"model": ready.model, "input": "Apples are a fruit"}
         answer = httpx.post(f"{ready.url}/v1/embeddings", json=asked, timeout=60).json()
         metrics = metrics_of(ready.url)

@@ -10,7 +10,7 @@ import pytest
 
 from sgl_embed_kit import EmbeddingClient
 from sgl_embed_kit.guard.generation import GENERATION_ROUTES, REASON
-from sgl_embed_kit.launch.server import Ready
+from sgl_embed_kit.launch.events import Ready
 
 pytestmark = pytest.mark.server
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from sgl_embed_kit.doctor import Subject
-from sgl_embed_kit.launch.server import Ready, running_server
+from sgl_embed_kit.launch.events import Ready, nobody
+from sgl_embed_kit.launch.server import running_server
 from sgl_embed_kit.machine import RealMachine
 from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
 from sgl_embed_kit.plan.device import cpu
@@ -77,7 +78,7 @@ def served(folder: Path, limits: dict[str, Any]) -> Iterator[tuple[Plan, Logged]
     subject = subject_of(Profile.model_validate(content))
     plan = planned(subject)
     with running_server(subject) as server:
-        ready = server.wait_until_ready(lambda _label: None)
+        ready = server.wait_until_ready(nobody)
         yield plan, Logged(ready.log.read_text(encoding="utf-8"))
 
 

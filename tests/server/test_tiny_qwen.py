@@ -8,7 +8,7 @@ import pytest
 from sgl_embed_kit import EmbeddingClient
 from sgl_embed_kit.doctor import Status, Subject
 from sgl_embed_kit.doctor.checks.ports import port
-from sgl_embed_kit.launch.server import Ready
+from sgl_embed_kit.launch.events import Ready
 from sgl_embed_kit.machine import RealMachine
 from sgl_embed_kit.model.source import locate
 from sgl_embed_kit.profile import load_profile

@@ -1,0 +1,67 @@
+"""What happens to a server from its start to its end, as typed events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sgl_embed_kit.sglang.log import Phase
+
+
+@dataclass(frozen=True)
+class PhaseBegan:
+    """A part of the start has begun; the one before it is over.
+
+    Attributes:
+        phase: Which.
+    """
+
+    phase: Phase
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A real embedding came back from the server.
+
+    Attributes:
+        url: Where it listens.
+        model: Its served model name.
+        dimension: Dimension of its vectors.
+        seconds: Time from its start to its first embedding.
+        phases: Label and seconds of each phase of the start.
+        pid: Id of its main process.
+        log: Its log file.
+    """
+
+    url: str
+    model: str
+    dimension: int
+    seconds: float
+    phases: tuple[tuple[str, float], ...]
+    pid: int
+    log: Path
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """The server was asked to end.
+
+    Attributes:
+        seconds: What it is given to answer its last requests.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Nothing is left of the server."""
+
+
+Event = PhaseBegan | Ready | Stopping | Stopped
+OnEvent = Callable[[Event], None]
+
+
+def nobody(_event: Event) -> None:
+    """Follow nothing."""
