@@ -48,9 +48,19 @@ class UsageError(KitError):
 
 
 class ServerDiedError(KitError):
-    """The server process ended while it should have been running."""
+    """The server process ended, or hung, while it should have been serving.
+
+    Attributes:
+        heals: Whether a new start may cure the cause; None where it is not known.
+    """
 
     exit_code = ExitCode.SERVER_DIED
+
+    def __init__(
+        self, what: str, *, why: str = "", cure: str = "", heals: bool | None = None
+    ) -> None:
+        super().__init__(what, why=why, cure=cure)
+        self.heals = heals
 
 
 class NotReadyError(KitError):

@@ -70,13 +70,17 @@ class Steps:
 
     def follow(self, event: Event) -> None:
         """Show what happens to a server as steps."""
-        from sgl_embed_kit.launch.events import PhaseBegan, Stopping
+        from sgl_embed_kit.launch.events import PhaseBegan, Stopped, Stopping, WaitingForMemory
 
         match event:
             case PhaseBegan(phase):
                 self.begin(phase.label)
+            case WaitingForMemory():
+                self.begin("Waiting for GPU memory")
             case Stopping():
                 self.begin("Stopping")
+            case Stopped():
+                self.end()
 
     def end(self) -> None:
         """End the step that runs, and show its time."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sgl_embed_kit.cli.console import Steps, preflight, steps, stop
+from sgl_embed_kit.cli.console import Steps, preflight, steps
 from sgl_embed_kit.cli.options import profile_options
 from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.doctor.checks import CHECKS, CHECKS_BEFORE_FILES, CHECKS_OF_FILES
@@ -23,7 +23,7 @@ from sgl_embed_kit.sglang.installed import find_installed
 from sgl_embed_kit.sglang.tables import keep_table
 
 if TYPE_CHECKING:
-    from sgl_embed_kit.launch.events import Ready
+    from sgl_embed_kit.launch.events import Event, Ready, Restarting
 
 
 @click.command()
@@ -98,18 +98,31 @@ def bring_files(subject: Subject, shown: Steps) -> Subject:
 
 
 def serve(subject: Subject) -> None:
-    """Run the server until a stop signal comes, at whatever moment of its life."""
-    from sgl_embed_kit.launch.server import running_server  # brings the HTTP client
+    """Keep the server up until a stop signal comes, at whatever moment of its life."""
+    from sgl_embed_kit.launch.events import Ready, Restarting
+    from sgl_embed_kit.launch.supervisor import keep_up  # brings the HTTP client
 
-    with running_server(subject) as server:
-        try:
-            with steps() as shown:
-                ready = server.wait_until_ready(shown.follow)
-            click.echo(subject.mask(ready_lines(ready)))
-            server.wait()
-        except KeyboardInterrupt:
-            pass
-        stop(server)
+    with steps() as shown:
+
+        def follow(event: Event) -> None:
+            shown.follow(event)
+            if isinstance(event, Ready):
+                shown.end()
+                click.echo(subject.mask(ready_lines(event)))
+            elif isinstance(event, Restarting):
+                shown.stop()
+                click.echo(subject.mask(restarting_lines(event)), err=True)
+
+        keep_up(subject, follow)
+
+
+def restarting_lines(event: Restarting) -> str:
+    """Return what happened to a server that is started again."""
+    why = "".join(f"\n  {line}" for line in event.why.splitlines())
+    return (
+        f"{event.what}{why}\n"
+        f"  Started again in {event.delay:.0f} s, restart {event.number} of {event.limit}."
+    )
 
 
 def ready_lines(ready: Ready) -> str:

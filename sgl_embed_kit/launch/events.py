@@ -59,7 +59,37 @@ class Stopped:
     """Nothing is left of the server."""
 
 
-Event = PhaseBegan | Ready | Stopping | Stopped
+@dataclass(frozen=True)
+class Restarting:
+    """The server failed, and is started again.
+
+    Attributes:
+        what: What happened to it, one sentence.
+        why: The cause, where it is known.
+        number: Which restart this is within the window, from 1.
+        limit: How many the window may hold.
+        delay: Seconds to wait before it.
+    """
+
+    what: str
+    why: str
+    number: int
+    limit: int
+    delay: float
+
+
+@dataclass(frozen=True)
+class WaitingForMemory:
+    """The GPU memory of the server that ended is not free yet.
+
+    Attributes:
+        missing: Bytes that are still held.
+    """
+
+    missing: int
+
+
+Event = PhaseBegan | Ready | Restarting | WaitingForMemory | Stopping | Stopped
 OnEvent = Callable[[Event], None]
 
 

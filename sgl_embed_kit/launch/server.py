@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import NoReturn
 
 from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.errors import NotReadyError, ServerDiedError
@@ -14,12 +15,13 @@ from sgl_embed_kit.launch.events import OnEvent, PhaseBegan, Ready, Stopped, Sto
 from sgl_embed_kit.launch.keys_file import KeysFile, keys_file
 from sgl_embed_kit.launch.process import POLL_SECONDS, ServerProcess, log_file
 from sgl_embed_kit.launch.readiness import Readiness, url_of
+from sgl_embed_kit.launch.watchdog import watching
 from sgl_embed_kit.machine import ServerRecord
 from sgl_embed_kit.machine.servers import forget, remember, started_at
 from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.keys import read_key
 from sgl_embed_kit.sglang.diagnosis import diagnose, root_cause
-from sgl_embed_kit.sglang.log import IMPORTING, Phase, phase_of, why_it_died
+from sgl_embed_kit.sglang.log import BATCH, IMPORTING, Phase, phase_of, why_it_died
 
 
 class RunningServer:
@@ -38,6 +40,7 @@ class RunningServer:
         self._api_key = api_key
         self._keys_file = keys_file
         self._started = time.monotonic()
+        self._batches = 0
 
     def wait_until_ready(self, on_event: OnEvent) -> Ready:
         """Wait until this very server returns an embedding of the right dimension.
@@ -83,14 +86,18 @@ class RunningServer:
         return ready
 
     def wait(self) -> None:
-        """Wait for as long as the server lives.
+        """Wait for as long as the server lives and is well.
 
         Raises:
-            ServerDiedError: it ended by itself.
+            ServerDiedError: it ended by itself, or hangs.
         """
-        while True:
-            self._raise_if_dead()
-            time.sleep(POLL_SECONDS)
+        with watching(self.profile, self._api_key, lambda: self._batches) as watchdog:
+            while True:
+                self._raise_if_dead()
+                self._batches += sum(BATCH in line for line in self.process.new_log_lines())
+                if watchdog.is_ill:
+                    self._raise_hung(watchdog.stalled_seconds)
+                time.sleep(POLL_SECONDS)
 
     def stop(self, on_event: OnEvent) -> None:
         """End the server and everything that it started."""
@@ -104,6 +111,16 @@ class RunningServer:
         if phases and self._keys_file is not None:
             self._keys_file.remove()  # the first phase begins when all arguments were read
         return phases
+
+    def _raise_hung(self, seconds: float) -> NoReturn:
+        with self.process.log.open("rb") as log:
+            cause = root_cause(diagnose(log))
+        why = f"No vector came back and no tokens moved for {seconds:.0f} s."
+        raise ServerDiedError(
+            "The server hung.",
+            why=f"{why}\n{cause.problem.means}" if cause else why,
+            cure=cause.problem.cure if cause else f"less {self.process.log}",
+        )
 
     def _raise_if_dead(self) -> None:
         status = self.process.exit_status()

@@ -215,8 +215,28 @@ class LaunchSection(Section):
 class RestartSection(Section):
     """Who starts the server again once it died."""
 
-    policy: Literal["never"] = "never"
-    """Never by the launcher: systemd and Kubernetes do."""
+    policy: Literal["never", "on-failure"] = "never"
+    """never: systemd or Kubernetes do, or nobody; on-failure: launch does."""
+    max_restarts: Annotated[int, Field(ge=1)] = 5
+    """Restarts within the window; the next failure is left as it is."""
+    window_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    """Time after which a restart is not counted any more."""
+    first_delay_seconds: Annotated[float, Field(ge=0)] = 2.0
+    """Wait before the first restart; it doubles with each further one."""
+    max_delay_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """The longest wait before a restart."""
+
+
+class WatchdogSection(Section):
+    """How launch notices a server that hangs, whatever its health route says."""
+
+    enabled: bool = True
+    """Without it, a server that hangs stays."""
+    quiet_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Silence after which a short text is embedded to see whether a vector comes."""
+    stall_seconds: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
+    """Time without that vector, and with no tokens moving, after which the server is ended;
+    auto: 120 on a GPU, 300 on a CPU."""
 
 
 class SglangSection(Section):
@@ -247,6 +267,7 @@ class Profile(Section):
     guard: GuardSection = GuardSection()
     launch: LaunchSection = LaunchSection()
     restart: RestartSection = RestartSection()
+    watchdog: WatchdogSection = WatchdogSection()
     doctor: DoctorSection = DoctorSection()
     sglang: SglangSection = SglangSection()
     env: dict[str, str] = {}

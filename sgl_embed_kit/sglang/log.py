@@ -23,6 +23,11 @@ IMPORTING = Phase("importing", "Importing SGLang", begins_with="", example="", v
 """What a server does before its first line."""
 
 
+BATCH = "Prefill batch"
+"""In the line of each batch that the scheduler has begun (report_prefill_stats,
+srt/managers/scheduler_components/metrics_reporter.py); an embedding server has no other."""
+
+
 @cache
 def start_phases() -> tuple[Phase, ...]:
     """Return the phases of a start, in order, from start_phases.yaml."""
