@@ -143,6 +143,7 @@ def test_a_profile_may_have_every_section(tmp_path: Path) -> None:
         "guard: {enabled: true, required: false, strict_model: false, allow_routes: []}\n"
         "launch: {fast_start: auto, timeout_seconds: 600}\n"
         "restart: {policy: never}\n"
+        "watchdog: {enabled: true}\n"
         "doctor: {ignore: {SGE-SHM-001: why}}\n"
         'sglang: {version: ">=0.5.12", extra_args: {attention-backend: triton}}\n'
         "env: {}\n"
