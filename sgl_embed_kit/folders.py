@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -31,6 +32,13 @@ def log_name(server: str) -> str:
     """Return how the names of a server's logs begin."""
     safe = "".join(char if char.isalnum() or char in "-._" else "-" for char in server)
     return f"{safe}-"
+
+
+def last_log(server: str) -> Path | None:
+    """Return the newest log of a server by its name, or None where there is none."""
+    name = re.compile(rf"{re.escape(log_name(server))}\d+-\d+-\d+\.log")
+    own = [log for log in log_folder().glob("*.log") if name.fullmatch(log.name)]
+    return max(own, key=lambda log: log.stat().st_mtime, default=None)
 
 
 def with_home(path: str) -> Path:

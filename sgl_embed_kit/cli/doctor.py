@@ -11,7 +11,7 @@ from typing import BinaryIO
 import click
 
 from sgl_embed_kit.cli.console import show_report
-from sgl_embed_kit.cli.options import profile_options
+from sgl_embed_kit.cli.options import key_options, profile_options
 from sgl_embed_kit.doctor import Report, Status, Subject, run_checks
 from sgl_embed_kit.doctor.checks import CHECKS
 from sgl_embed_kit.doctor.engine import Looked
@@ -53,17 +53,7 @@ ON_THE_COMMAND_LINE = "--ignore on the command line"
     help="With --url: also send what could stall or end a server without a guard: the longest "
     "text that it allows, and a request to generate. One after the other, after all else.",
 )
-@click.option(
-    "--api-key-env",
-    metavar="NAME",
-    help="With --url: the variable with the server's key. Default: as the profile says; "
-    "without a profile, SGL_EMBED_API_KEY if it is set.",
-)
-@click.option(
-    "--plain-http",
-    is_flag=True,
-    help="With --url: let the key travel to another machine unencrypted.",
-)
+@key_options
 @click.option(
     "--bundle",
     "target",

@@ -10,10 +10,12 @@ import click
 
 from sgl_embed_kit.cli.console import Steps, preflight, steps
 from sgl_embed_kit.cli.options import profile_options
+from sgl_embed_kit.cli.servers import note_mended
 from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.doctor.checks import CHECKS, CHECKS_BEFORE_FILES, CHECKS_OF_FILES
 from sgl_embed_kit.errors import ExitCode
 from sgl_embed_kit.launch.profile import read_runnable
+from sgl_embed_kit.launch.registration import registered_server
 from sgl_embed_kit.launch.signals import stop_signals_interrupt
 from sgl_embed_kit.machine import RealMachine
 from sgl_embed_kit.model.folder import Folders
@@ -24,6 +26,7 @@ from sgl_embed_kit.sglang.tables import keep_table
 
 if TYPE_CHECKING:
     from sgl_embed_kit.launch.events import Event, Ready, Restarting
+    from sgl_embed_kit.machine.servers import Registration
 
 
 @click.command()
@@ -55,7 +58,13 @@ def command(
         return ExitCode.OK
     if installed is not None:
         keep_table(installed)
-    with stop_signals_interrupt(), loaded.mask.errors():
+    note_mended()
+    name = loaded.path.stem
+    with (
+        stop_signals_interrupt(),
+        loaded.mask.errors(),
+        registered_server(subject, name) as registration,
+    ):
         seen = subject.folder
         if not preflight(subject, CHECKS_BEFORE_FILES if seen is None else CHECKS):
             return ExitCode.FAILED
@@ -63,7 +72,7 @@ def command(
             subject = bring_files(subject, shown)
         if subject.folder != seen and not preflight(subject, CHECKS_OF_FILES):
             return ExitCode.FAILED
-        serve(subject)
+        serve(subject, registration)
     return ExitCode.OK
 
 
@@ -97,7 +106,7 @@ def bring_files(subject: Subject, shown: Steps) -> Subject:
     return subject.with_files(source.make(subject.profile.model.revision))
 
 
-def serve(subject: Subject) -> None:
+def serve(subject: Subject, registration: Registration) -> None:
     """Keep the server up until a stop signal comes, at whatever moment of its life."""
     from sgl_embed_kit.launch.events import Ready, Restarting
     from sgl_embed_kit.launch.supervisor import keep_up  # brings the HTTP client
@@ -113,7 +122,7 @@ def serve(subject: Subject) -> None:
                 shown.stop()
                 click.echo(subject.mask(restarting_lines(event)), err=True)
 
-        keep_up(subject, follow)
+        keep_up(subject, follow, registration)
 
 
 def restarting_lines(event: Restarting) -> str:
@@ -132,5 +141,5 @@ def ready_lines(ready: Ready) -> str:
         f"  model      {ready.model}\n"
         f"  dimension  {ready.dimension}\n"
         f"  log        {ready.log}\n"
-        f"  stop       Ctrl-C, or kill {ready.pid}"
+        f"  stop       Ctrl-C, or sgl-embed stop {ready.model}"
     )

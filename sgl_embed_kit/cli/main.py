@@ -21,6 +21,9 @@ COMMANDS = {
     "explain": "Say what a check means, why, and how to cure it.",
     "plan": "Say what a server will take of memory, and whether it fits.",
     "launch": "Start the server that a profile describes.",
+    "status": "Say which servers run that the toolkit started.",
+    "stop": "Stop a server that the toolkit started.",
+    "logs": "Print the end of a server's log.",
     "profile": "List, show, check and write profiles.",
     "model": "Make and look at models.",
 }

@@ -22,3 +22,18 @@ def profile_options(command: Callable[..., Any]) -> Callable[..., Any]:
         multiple=True,
         help="Change a value of the profile, such as limits.context_length=4096.",
     )(command)
+
+
+def key_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--api-key-env` and `--plain-http` to a command that asks a server."""
+    command = click.option(
+        "--plain-http",
+        is_flag=True,
+        help="With --url: let the key travel to another machine unencrypted.",
+    )(command)
+    return click.option(
+        "--api-key-env",
+        metavar="NAME",
+        help="With --url: the variable with the server's key. Default: as the profile says; "
+        "without a profile, SGL_EMBED_API_KEY if it is set.",
+    )(command)

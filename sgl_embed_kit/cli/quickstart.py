@@ -19,6 +19,7 @@ from sgl_embed_kit.cli.console import (
     stop,
     wait_for_stop_signal,
 )
+from sgl_embed_kit.cli.servers import note_mended
 from sgl_embed_kit.client import EmbeddingClient
 from sgl_embed_kit.doctor import Subject, run_checks
 from sgl_embed_kit.doctor.checks import CHECKS, CHECKS_BEFORE_FILES, CHECKS_OF_FILES
@@ -26,9 +27,11 @@ from sgl_embed_kit.doctor.report import Detail
 from sgl_embed_kit.errors import ExitCode
 from sgl_embed_kit.launch.events import Ready
 from sgl_embed_kit.launch.quickstart import Choice, bring_model, choose_model
+from sgl_embed_kit.launch.registration import registered_server
 from sgl_embed_kit.launch.server import running_server
 from sgl_embed_kit.launch.signals import stop_signals_interrupt
 from sgl_embed_kit.machine import RealMachine
+from sgl_embed_kit.machine.servers import Registration
 from sgl_embed_kit.sglang.installed import find_installed
 
 SENTENCE_WIDTH = 40
@@ -57,9 +60,16 @@ def _quickstart(once: bool, model: str | None, port: int | None) -> ExitCode:
     if port is not None:
         choice = choice.on_port(port)
     _show_choice(choice)
-
-    heading("Checks")
     subject = Subject.of(choice.profile, installed, machine, starts=True)
+    note_mended()
+    with registered_server(subject, "quickstart") as registration:
+        return _check_and_serve(choice, subject, registration, once)
+
+
+def _check_and_serve(
+    choice: Choice, subject: Subject, registration: Registration, once: bool
+) -> ExitCode:
+    heading("Checks")
     report = run_checks(subject, CHECKS if subject.has_files else CHECKS_BEFORE_FILES)
     show_report(report, sys.stderr, Detail.COMPACT)
     if report.failures:
@@ -71,12 +81,12 @@ def _quickstart(once: bool, model: str | None, port: int | None) -> ExitCode:
         brought = bring_model(choice)
     if brought.profile.model != choice.profile.model:
         _show_choice(brought)
-    subject = Subject.of(brought.profile, installed, machine, starts=True).with_files(
-        brought.folder
-    )
+    subject = Subject.of(
+        brought.profile, subject.installed, subject.machine, starts=True
+    ).with_files(brought.folder)
     if not preflight(subject, CHECKS_OF_FILES):
         return ExitCode.FAILED
-    with running_server(subject) as server:
+    with running_server(subject, registration) as server:
         with steps() as shown:
             ready = server.wait_until_ready(shown.follow)
         _show_vectors(brought, ready)

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import platform
-import re
 import secrets
 import tarfile
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ from sgl_embed_kit.doctor.engine import Report
 from sgl_embed_kit.doctor.report import as_json, as_text
 from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.errors import KitError, UsageError
-from sgl_embed_kit.folders import cache_folder, log_folder, log_name
+from sgl_embed_kit.folders import cache_folder, last_log
 from sgl_embed_kit.machine import Machine
 from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.keys import read_key
@@ -163,13 +162,6 @@ def packages() -> str:
     heads = (one.metadata for one in metadata.distributions())  # parsed anew at each use
     found = {f"{head['Name']}=={head['Version']}" for head in heads}
     return "\n".join(sorted(found, key=str.lower))
-
-
-def last_log(server: str) -> Path | None:
-    """Return the newest log of a server by its name, or None where there is none."""
-    name = re.compile(rf"{re.escape(log_name(server))}\d+-\d+-\d+\.log")
-    own = [log for log in log_folder().glob("*.log") if name.fullmatch(log.name)]
-    return max(own, key=lambda log: log.stat().st_mtime, default=None)
 
 
 def _made(part: Callable[[], str], redact: Redactor) -> str:

@@ -7,6 +7,7 @@ from types import TracebackType
 
 from sgl_embed_kit.client import ConnectionFailedError, EmbeddingClient, RefusedError
 from sgl_embed_kit.errors import KitError
+from sgl_embed_kit.launch.address import url_of
 from sgl_embed_kit.launch.process import ServerProcess
 from sgl_embed_kit.profile import Profile
 
@@ -66,12 +67,3 @@ class Readiness:
                 why="The profile's embedding.dimensions and its model do not belong together.",
                 cure=f"set embedding.dimensions: {dimension} in the profile",
             )
-
-
-def url_of(profile: Profile) -> str:
-    """Return the address at which this machine reaches a profile's server."""
-    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
-    host = anywhere.get(profile.server.host, profile.server.host)
-    if ":" in host:
-        host = f"[{host}]"
-    return f"http://{host}:{profile.server.port}"

@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import NoReturn
 
 from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.errors import NotReadyError, ServerDiedError
+from sgl_embed_kit.launch.address import url_of
 from sgl_embed_kit.launch.events import OnEvent, PhaseBegan, Ready, Stopped, Stopping
 from sgl_embed_kit.launch.keys_file import KeysFile, keys_file
 from sgl_embed_kit.launch.process import POLL_SECONDS, ServerProcess, log_file
-from sgl_embed_kit.launch.readiness import Readiness, url_of
+from sgl_embed_kit.launch.readiness import Readiness
+from sgl_embed_kit.launch.registration import recorded, registered_server
 from sgl_embed_kit.launch.watchdog import watching
-from sgl_embed_kit.machine import ServerRecord
-from sgl_embed_kit.machine.servers import forget, remember, started_at
+from sgl_embed_kit.machine.process_id import process_id
+from sgl_embed_kit.machine.servers import Registration
 from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.keys import read_key
 from sgl_embed_kit.sglang.diagnosis import diagnose, root_cause
@@ -31,12 +33,14 @@ class RunningServer:
         self,
         profile: Profile,
         process: ServerProcess,
+        registration: Registration,
         *,
         api_key: str | None = None,
         keys_file: KeysFile | None = None,
     ) -> None:
         self.profile = profile
         self.process = process
+        self._registration = registration
         self._api_key = api_key
         self._keys_file = keys_file
         self._started = time.monotonic()
@@ -50,6 +54,7 @@ class RunningServer:
             NotReadyError: it took longer than the profile allows.
             KitError: it refuses to embed, or its vectors have another dimension.
         """
+        on_event = recorded(self._registration, on_event)
         began = [(IMPORTING, self._started)]
         on_event(PhaseBegan(IMPORTING))
         limit = self.profile.launch.timeout_seconds
@@ -102,6 +107,7 @@ class RunningServer:
     def stop(self, on_event: OnEvent) -> None:
         """End the server and everything that it started."""
         seconds = self.profile.server.drain_seconds
+        on_event = recorded(self._registration, on_event)
         on_event(Stopping(seconds))
         self.process.stop(seconds)
         on_event(Stopped())
@@ -138,10 +144,17 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(subject: Subject) -> Iterator[RunningServer]:
+def running_server(
+    subject: Subject, registration: Registration | None = None
+) -> Iterator[RunningServer]:
     """Start the server of a subject, and stop it whatever happens in the block.
 
+    Args:
+        subject: What is to be served.
+        registration: Its record; None for one of its own.
+
     Raises:
+        AlreadyRunsError: a server of ours has its address.
         KitError: it cannot be started.
     """
     assert subject.installed is not None
@@ -151,27 +164,25 @@ def running_server(subject: Subject) -> Iterator[RunningServer]:
         flag: source if isinstance(source, str) else read_key(source, os.environ)
         for flag, source in command.keys.items()
     }
-    with keys_file(keys) as file:
+    with ExitStack() as stack:
+        file = stack.enter_context(keys_file(keys))
+        if registration is None:
+            registration = stack.enter_context(registered_server(subject))
         if file is not None:
             argv = (*command.argv, "--config", str(file.path))
             command = replace(command, argv=argv)
         log = log_file(subject.mask(subject.profile.model.name))
         process = ServerProcess(command, subject.installed.command, log)
         server = RunningServer(
-            subject.profile, process, api_key=keys.get("api-key"), keys_file=file
-        )
-        record = ServerRecord(
-            pid=process.pid,
-            started=started_at(process.pid) or 0,
-            host=subject.profile.server.host,
-            port=subject.profile.server.port,
-            name=subject.mask(subject.profile.model.name),
-            model=subject.mask(subject.profile.model.path),
-            log=str(log),
+            subject.profile, process, registration, api_key=keys.get("api-key"), keys_file=file
         )
         try:
-            remember(record)
+            registration.update(
+                server=process_id(process.pid, command.argv[1:]),
+                name=subject.mask(subject.profile.model.name),
+                model=subject.mask(subject.profile.model.path),
+                log=str(log),
+            )
             yield server
         finally:
             process.stop(subject.profile.server.drain_seconds)
-            forget(record)

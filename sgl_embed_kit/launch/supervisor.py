@@ -9,9 +9,11 @@ from contextlib import suppress
 from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.errors import NotReadyError, ServerDiedError
 from sgl_embed_kit.launch.events import OnEvent, Restarting, WaitingForMemory
+from sgl_embed_kit.launch.registration import recorded
 from sgl_embed_kit.launch.restart import GiveUp, Restarts
 from sgl_embed_kit.launch.server import RunningServer, running_server
 from sgl_embed_kit.machine import Machine
+from sgl_embed_kit.machine.servers import Registration
 from sgl_embed_kit.plan.device import gpus_for
 from sgl_embed_kit.profile import Profile
 
@@ -22,8 +24,13 @@ TOLERANCE = 256 * 2**20
 """Bytes that may be missing of what was free before: other programs come and go."""
 
 
-def keep_up(subject: Subject, on_event: OnEvent) -> None:
+def keep_up(subject: Subject, on_event: OnEvent, registration: Registration) -> None:
     """Run the server until a KeyboardInterrupt asks to stop; then end it whole.
+
+    Args:
+        subject: What is served.
+        on_event: Told of what happens.
+        registration: The server's record, through all its lives.
 
     Raises:
         ServerDiedError: it died or hung, and another start would not help or is not wanted.
@@ -31,14 +38,15 @@ def keep_up(subject: Subject, on_event: OnEvent) -> None:
         KitError: it cannot be started, or its vectors are not what the profile promises.
     """
     restarts = Restarts(subject.profile.restart)
+    told = recorded(registration, on_event)
     with suppress(KeyboardInterrupt):
         while True:
             free = free_memory(subject.profile, subject.machine)
             try:
-                with running_server(subject) as server:
+                with running_server(subject, registration) as server:
                     _one_life(server, restarts, on_event)
             except (ServerDiedError, NotReadyError) as error:
-                delay = _delay_after(error, restarts, subject.profile, on_event)
+                delay = _delay_after(error, restarts, subject.profile, told)
                 wait_until_released(subject.profile, subject.machine, free, on_event)
                 time.sleep(delay)
 

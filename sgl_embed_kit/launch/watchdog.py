@@ -11,8 +11,8 @@ from types import TracebackType
 
 import httpx
 
+from sgl_embed_kit.launch.address import url_of
 from sgl_embed_kit.launch.patience import Canary, Patience, Pulse, Verdict
-from sgl_embed_kit.launch.readiness import url_of
 from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.schema import WatchdogSection
 

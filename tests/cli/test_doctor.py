@@ -19,11 +19,11 @@ from sgl_embed_kit.cli.main import main
 from sgl_embed_kit.doctor.catalogue import catalogue
 from sgl_embed_kit.doctor.checks import CHECKS
 from sgl_embed_kit.doctor.report import ReportJson
-from sgl_embed_kit.machine import ServerRecord
-from sgl_embed_kit.machine.servers import remember, started_at
+from sgl_embed_kit.machine.servers import registered
 from tests.conftest import ROOT, run, run_process, sgl_embed
 from tests.machine.stubs import CUDA, NVML, compiled
 from tests.memory import PEAK
+from tests.servers import own_id, record_of
 
 Capture: TypeAlias = pytest.CaptureFixture[str]
 
@@ -353,13 +353,29 @@ def test_a_server_of_the_same_profile_is_told_of_and_stops_only_a_launch(
     monkeypatch.setenv("SGL_EMBED_STATE", str(tmp_path / "state"))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-        started = started_at(os.getpid())
-        assert started is not None
-        name, path = "tiny-qwen3-embedding", "tiny:"
-        remember(ServerRecord(os.getpid(), started, "127.0.0.1", port, name, path, "/x.log"))
+        record = record_of(server=own_id(), name="tiny-qwen3-embedding", port=port)
         profile = busy_profile(tmp_path, port)
-        looked = run("doctor", profile, "--only", "port")
-        launched = run("launch", profile)
-    assert (looked.returncode, launched.returncode) == (0, 1)
+        with registered(record):
+            looked = run("doctor", profile, "--only", "port")
+            launched = run("launch", profile)
+            quick = run("quickstart", "--model", "tiny:", "--port", str(port))
+    assert [done.returncode for done in (looked, launched, quick)] == [0, 1, 1]
     assert "  info   Port " in looked.stdout
-    assert f"kill {os.getpid()}" in launched.stderr
+    for done in (launched, quick):
+        what = f"error: p runs already at http://127.0.0.1:{port} (pid {os.getpid()}).\n"
+        assert done.stderr.endswith(f"  cure: sgl-embed stop {port}\n")
+        assert what in done.stderr
+        assert "`sgl-embed status` tells more" in " ".join(done.stderr.split())
+        assert done.stdout == ""
+
+
+def test_a_second_launch_is_refused_while_the_first_has_not_opened_its_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SGL_EMBED_STATE", str(tmp_path / "state"))
+    profile = busy_profile(tmp_path, 45678)
+    with registered(record_of(port=45678, phase="Loading weights")):
+        launched = run("launch", profile, "--set", "model.served_name=other")
+        looked = run("launch", profile, "--dry-run")
+    assert (launched.returncode, looked.returncode) == (1, 0)
+    assert "its state is: Loading weights" in " ".join(launched.stderr.split())

@@ -12,7 +12,10 @@ from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.errors import KitError, NotReadyError, ServerDiedError
 from sgl_embed_kit.launch import supervisor
 from sgl_embed_kit.launch.events import Event, OnEvent, Restarting, Stopping, WaitingForMemory
+from sgl_embed_kit.launch.registration import registered_server
+from sgl_embed_kit.machine import ServerRecord
 from sgl_embed_kit.machine.nvidia import Gpu, Nvidia
+from sgl_embed_kit.machine.servers import Registration
 from sgl_embed_kit.profile import Profile
 from tests.machines import FakeMachine
 
@@ -64,16 +67,21 @@ class Stage:
     slept: list[float] = field(default_factory=list)
     left: list[Scripted] = field(default_factory=list)
     ended: int = 0
+    record: ServerRecord | None = None
 
     def play(self, *servers: Scripted) -> None:
         self.left = list(servers)
         self.monkeypatch.setattr(supervisor, "running_server", self._running)
         self.monkeypatch.setattr("time.sleep", self.slept.append)
         self.monkeypatch.setattr("random.random", lambda: 1.0)
-        supervisor.keep_up(self.subject, self.events.append)
+        with registered_server(self.subject) as registration:
+            try:
+                supervisor.keep_up(self.subject, self.events.append, registration)
+            finally:
+                self.record = registration.record
 
     @contextmanager
-    def _running(self, _subject: Subject) -> Iterator[Scripted]:
+    def _running(self, _subject: Subject, _registration: Registration) -> Iterator[Scripted]:
         try:
             yield self.left.pop(0)
         finally:
@@ -102,6 +110,8 @@ def test_a_server_that_died_is_started_again_after_a_while(stage: Stage) -> None
     assert stage.events == [Restarting(CRASH.what, "A crash.", 1, 2, 2.0), Stopping(30)]
     assert stage.slept == [2.0]
     assert stage.ended == 2
+    assert stage.record is not None
+    assert (stage.record.restarts, stage.record.phase) == (1, "restarting")
 
 
 def test_the_last_of_too_many_failures_is_told_with_its_own_cause(stage: Stage) -> None:

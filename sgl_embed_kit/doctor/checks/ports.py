@@ -46,7 +46,7 @@ def port(subject: Subject) -> Finding:
         fix = f"{patch(server={'port': free})}; or quickstart --port {free}" if free else SHOW_PORTS
         if own is not None:
             found = f"{where} is held by this profile's own server (pid {own.pid})"
-            fix = f"kill {own.pid}"
+            fix = f"sgl-embed stop {own.port}"
         return Finding(Status.ERROR, found, "a port that the server can listen on", fix)
     if use.code in {errno.EACCES, errno.EPERM}:
         rules = subject.machine.port_rules() or PortRules()
@@ -157,6 +157,8 @@ def port_range(subject: Subject) -> Finding:
 
 def _own_server(subject: Subject, use: PortUse) -> ServerRecord | None:
     """Return the record of this profile's own server, if that has the port."""
+    if use.pid is None:
+        return None
     return next((one for one in _own_servers(subject) if one.pid == use.pid), None)
 
 

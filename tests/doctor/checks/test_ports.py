@@ -10,16 +10,19 @@ import pytest
 
 from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.doctor.engine import Status
-from sgl_embed_kit.machine import PortRules, PortUse, RealMachine, ServerRecord
+from sgl_embed_kit.machine import PortRules, PortUse, RealMachine
+from sgl_embed_kit.machine.process_id import ProcessId
 from sgl_embed_kit.model.source import locate
 from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.masking import Mask
 from tests.doctor.checks.cases import BY_ID, SGLANG, Case, find
 from tests.machines import FakeMachine
+from tests.servers import record_of
 
 NGINX = PortUse("in use", 7, ("nginx", "-g", "daemon off;"))
 BUSY = FakeMachine(taken={30000: NGINX})
-OWN = ServerRecord(7, 1, "127.0.0.1", 30000, "tiny-qwen3", "tiny:", "/x.log")
+SERVER = ProcessId(7, 1, 0, "")
+OWN = record_of(server=SERVER, name="tiny-qwen3")
 TINY = {"path": "tiny:", "served_name": "tiny-qwen3"}
 RESERVED = PortRules(outgoing=range(1024, 65536), reserved=frozenset({30000}))
 
@@ -203,12 +206,22 @@ def test_a_held_port_is_an_error_for_what_starts_a_server_even_where_it_is_its_o
         finding = BY_ID["SGE-NET-001"].look(subject)
         assert finding.status is status
         assert "own server (pid 7)" in finding.found
-    assert finding.fix == "kill 7"
+    assert finding.fix == "sgl-embed stop 30000"
 
 
-@pytest.mark.parametrize("change", [{"pid": 8}, {"name": "other"}, {"model": "other"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"server": dataclasses.replace(SERVER, pid=8)}, {"name": "other"}, {"model": "other"}],
+)
 def test_a_server_of_another_profile_or_process_is_no_own_one(change: dict[str, Any]) -> None:
     machine = dataclasses.replace(BUSY, own_servers=(dataclasses.replace(OWN, **change),))
+    assert find("SGE-NET-001", machine, model=TINY).status is Status.ERROR
+
+
+def test_a_holder_that_is_not_told_is_not_a_server_that_has_yet_to_start() -> None:
+    machine = FakeMachine(
+        taken={30000: PortUse("in use")}, own_servers=(dataclasses.replace(OWN, server=None),)
+    )
     assert find("SGE-NET-001", machine, model=TINY).status is Status.ERROR
 
 
