@@ -102,6 +102,7 @@ CASES: list[Case] = [
     *((f"SGE-MOD-00{n}", {"model": {"path": HERE}}, Status.SKIP, "not whole") for n in range(3, 7)),
     *((f"SGE-MOD-00{n}", {"model": {"path": "/no"}}, Status.SKIP, "no model") for n in range(3, 7)),
     ("SGE-MOD-007", REPO, Status.SKIP, "not known"),
+    ("SGE-MOD-007", {**REPO, "limits": {"context_length": 512}}, Status.SKIP, "not known"),
     ("SGE-MOD-007", {"model": {"path": "/no"}}, Status.SKIP, "not known"),
     ("SGE-MOD-007", {"limits": {"context_length": 4096}}, Status.OK, "4,096 of the model's 4,096"),
     ("SGE-MOD-007", {"limits": {"context_length": 4097}}, Status.ERROR, "positions for 4,096"),
