@@ -88,7 +88,7 @@ def container(subject: Subject) -> Finding:
             "docker run --memory=8g  # or resources.limits.memory: 8Gi in a pod",
         )
     if group.killed:
-        return Finding(Status.INFO, f"{found}; {group.killed} processes were killed for memory")
+        return Finding(Status.INFO, f"{found}; processes killed for memory: {group.killed}")
     return Finding(Status.OK, found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -233,4 +234,6 @@ def _told(facts: ModelFacts, faults: Sequence[Fault], needed: str) -> Finding | 
     found = f"{first.what.rstrip('.')}: {first.why}" if first.why else first.what
     found += "".join(f" Also: {fault.what}" for fault in others)
     status = Status.ERROR if first.severity is Severity.ERROR else Status.WARN
-    return Finding(status, found, needed, first.cure or f"sgl-embed model show {facts.name}")
+    return Finding(
+        status, found, needed, first.cure or f"sgl-embed model show {shlex.quote(facts.name)}"
+    )

@@ -111,7 +111,8 @@ CASES: list[Case] = [
     ("SGE-GPU-005", on(A10), Status.OK, "no memory errors"),
     ("SGE-GPU-005", on(a10(uncorrected_errors=None)), Status.OK, "no memory errors"),
     ("SGE-GPU-005", on(a10(repair_pending=None)), Status.OK, "no memory errors"),
-    ("SGE-GPU-005", on(a10(uncorrected_errors=3)), Status.WARN, "3 memory errors"),
+    ("SGE-GPU-005", on(a10(uncorrected_errors=1)), Status.WARN, "1 memory error since"),
+    ("SGE-GPU-005", on(a10(uncorrected_errors=3)), Status.WARN, "3 memory errors since"),
     ("SGE-GPU-005", on(a10(repair_pending=True)), Status.WARN, "waits to be replaced"),
     ("SGE-GPU-005", on(a10(repair_failed=True)), Status.ERROR, "could not be replaced"),
     (
@@ -129,7 +130,7 @@ CASES: list[Case] = [
         "off the bus (Xid 79, 2 h",
     ),
     ("SGE-GPU-006", reporting(Xid(79, "0000:99:00", 7200)), Status.OK, "reported no trouble"),
-    ("SGE-GPU-006", reporting(Xid(31, "0000:00:00", 7200)), Status.INFO, "1 reports on programs"),
+    ("SGE-GPU-006", reporting(Xid(31, "0000:00:00", 7200)), Status.INFO, "1 report on programs"),
     (
         "SGE-GPU-006",
         {"hardware": CUDA, "machine": FakeMachine(devices=(A10,), reported=None)},

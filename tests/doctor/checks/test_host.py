@@ -58,7 +58,7 @@ CASES: list[Case] = [
         "SGE-CGRP-001",
         {"machine": FakeMachine(group=Group(memory_limit=8 * GIB, killed=2))},
         Status.INFO,
-        "2 processes were killed for memory",
+        "no swap; processes killed for memory: 2",
     ),
     ("SGE-FILES-001", {}, Status.OK, "65535 files may be open (soft limit 1024"),
     ("SGE-FILES-001", {"machine": FakeMachine(files_limit=None)}, Status.SKIP, "does not say"),

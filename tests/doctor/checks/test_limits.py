@@ -16,7 +16,7 @@ from tests.machines import H200, FakeMachine
 from tests.model.builders import change_json, small_model
 
 KEEP_ALIVE, WAITING = "SGLANG_TIMEOUT_KEEP_ALIVE", "SGLANG_REQ_WAITING_TIMEOUT"
-CUT = {"sglang": {"extra_args": {"allow-auto-truncate": True}}}
+CUT: dict[str, Any] = {"sglang": {"extra_args": {"allow-auto-truncate": True}}}
 ON_GPU: dict[str, Any] = {"hardware": {"device": "cuda"}}
 REPO: dict[str, Any] = {"model": {"path": "org/model"}}
 QWEN: dict[str, Any] = {"model": {"path": "Qwen/Qwen3-Embedding-0.6B"}}

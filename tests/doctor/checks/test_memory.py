@@ -118,6 +118,7 @@ def test_the_cure_is_the_largest_pool_of_whole_contexts_that_fits(
     ("memory", "limits", "device"),
     [
         (3_000_000_000, {"max_total_tokens": 20_000_000}, "cpu"),
+        (3_081_000_000, {"max_total_tokens": 20_000_000}, "cpu"),
         (2_900_000_000, {"max_total_tokens": 20_000_000}, "cuda"),
         (2_900_000_000, {"mem_fraction_static": 0.5}, "cpu"),
     ],
