@@ -78,7 +78,9 @@ def token(subject: Subject) -> Finding:
             Status.ERROR,
             str(error),
             "a token that can be read, or none: huggingface_hub fails otherwise",
-            "export HF_TOKEN_PATH=/a/file/you/may/read",
+            f"unset {error.variable}"
+            if error.variable
+            else "export HF_TOKEN_PATH=/a/file/you/may/read",
         )
     return Finding(Status.OK, found.origin if found else "none, and public models need none")
 

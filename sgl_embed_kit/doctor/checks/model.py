@@ -171,7 +171,7 @@ def code(subject: Subject, facts: ModelFacts) -> Finding:
     if not parts:
         return Finding(Status.OK, "the model brings none")
     brings = f"the model brings {' and '.join(parts)}"
-    if files and _trusts(subject):
+    if files and subject.profile.sglang.extra_args.get(TRUST):
         return Finding(
             Status.WARN,
             f"{brings}, and the profile has the server run that code",
@@ -179,11 +179,6 @@ def code(subject: Subject, facts: ModelFacts) -> Finding:
             patch(sglang={"extra_args": {TRUST: False}}),
         )
     return Finding(Status.INFO, f"{brings}; none of it is run")
-
-
-def _trusts(subject: Subject) -> bool:
-    arguments = subject.profile.sglang.extra_args
-    return bool(arguments.get(TRUST) or arguments.get(TRUST.replace("-", "_")))
 
 
 def length(subject: Subject) -> Finding:

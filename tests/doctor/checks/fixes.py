@@ -18,7 +18,8 @@ systemctl timedatectl ulimit umask unset uname
 PROGRAMS = frozenset(_NAMES.split())
 """What a fix may call: programs of Linux, of NVIDIA's driver and of Python's packages."""
 HARMFUL = re.compile(
-    r"--gpu-reset|--disable-flash-attn|OVERWRITE_LONGER_CONTEXT_LEN\W+(1|t|y)", re.IGNORECASE
+    r"--gpu-reset|--disable-flash-attn|fuser -k|OVERWRITE_LONGER_CONTEXT_LEN\W+(1|t|y)",
+    re.IGNORECASE,
 )
 """Cures of other people that do harm, or do not exist (P12 and P27 in tests/pitfalls.yaml)."""
 

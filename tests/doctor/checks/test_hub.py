@@ -141,6 +141,13 @@ def test_the_token_goes_to_the_hub_and_into_no_message(hub: str) -> None:
     assert Hub.tokens == ("Bearer hf_secret",)
 
 
+@pytest.mark.parametrize("variable", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])
+def test_a_token_that_no_header_can_hold_is_taken_away(variable: str) -> None:
+    finding = find("SGE-HUB-002", model=REPO, environ={"HF_TOKEN": "", variable: "hf\nx"})
+    assert finding.found == f"the token in {variable} has characters that no header can hold"
+    assert finding.fix == f"unset {variable}"
+
+
 def test_a_token_file_that_cannot_be_read_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +155,7 @@ def test_a_token_file_that_cannot_be_read_is_an_error(
     finding = find("SGE-HUB-002", model=REPO)
     assert finding.status is Status.ERROR
     assert "Is a directory" in finding.found
+    assert finding.fix == "export HF_TOKEN_PATH=/a/file/you/may/read"
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     assert find("SGE-HUB-002", model=REPO).found == "none, and public models need none"
     (tmp_path / "token").write_text("hf_x\n")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.doctor.engine import Finding, Status
@@ -265,10 +266,9 @@ def test_code_is_told_and_is_a_warning_where_it_would_run(folder: Path) -> None:
     finding = look("SGE-MOD-006", folder)
     assert finding.status is Status.INFO
     assert "modeling.py; none of it is run" in finding.found
-    for spelling in ("trust-remote-code", "trust_remote_code"):
-        finding = look("SGE-MOD-006", folder, sglang={"extra_args": {spelling: True}})
-        assert finding.status is Status.WARN
-        assert "trust-remote-code" in finding.fix
+    finding = look("SGE-MOD-006", folder, sglang={"extra_args": {"trust-remote-code": True}})
+    assert finding.status is Status.WARN
+    assert yaml.safe_load(finding.fix) == {"sglang": {"extra_args": {"trust-remote-code": False}}}
     untrusted = look("SGE-MOD-006", folder, sglang={"extra_args": {"trust-remote-code": False}})
     assert untrusted.status is Status.INFO
 
