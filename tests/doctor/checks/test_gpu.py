@@ -256,7 +256,7 @@ def test_a_driver_that_does_not_answer_has_a_cure(trouble: str, fix: str) -> Non
 def test_a_driver_that_is_too_old_has_a_cure(torch: str, needed: str, fix: str) -> None:
     installed = dataclasses.replace(SGLANG, torch_cuda=torch)
     finding = find("SGE-GPU-001", **{**on(A10, cuda=(12, 4)), "installed": installed})
-    assert (finding.needed, finding.fix) == (needed, fix)
+    assert (finding.status, finding.needed, finding.fix) == (Status.ERROR, needed, fix)
 
 
 @pytest.mark.parametrize(
