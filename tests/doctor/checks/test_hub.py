@@ -75,7 +75,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub() -> Iterator[str]:
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of a hub that is asked with patience, however busy this machine is."""
+    monkeypatch.setattr("sgl_embed_kit.doctor.checks.hub.PATIENCE", 30)
     Hub.tokens = ()
     with http.server.HTTPServer(("127.0.0.1", 0), Hub) as listening:
         threading.Thread(target=listening.serve_forever, daemon=True).start()
