@@ -255,8 +255,8 @@ def reports(subject: Subject) -> Finding:
             "sudo dmesg | grep -i nvrm",
         )
     if ours:
-        reports = _counted(len(ours), "report")
-        return Finding(Status.INFO, f"{reports} on programs, none on the GPU itself")
+        count = _counted(len(ours), "report")
+        return Finding(Status.INFO, f"{count} on programs, none on the GPU itself")
     return Finding(Status.OK, "the driver reported no trouble to the kernel's log")
 
 
