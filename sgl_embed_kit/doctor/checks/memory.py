@@ -29,6 +29,7 @@ def memory(subject: Subject) -> Finding:
 def _room(available: int, plan: Plan | None) -> str:
     """Return the cure: a pool of so many whole contexts as fit, else what takes the memory."""
     if plan and plan.device.is_cpu and plan.demand.max_tokens:
+        # The pool has a page more than the tokens that are asked for.
         limit, context = plan.demand.max_tokens - plan.demand.page, plan.demand.context
         besides = plan.needed - limit * plan.token_bytes
         texts = (available - besides) // (context * plan.token_bytes)
