@@ -214,7 +214,8 @@ def test_cls_pooling_needs_no_guard(folder: Path) -> None:
 
 def test_a_model_that_declares_no_pooling_gets_sglangs(folder: Path) -> None:
     (folder / "modules.json").unlink()
-    assert look("SGE-MOD-003", folder).found == "last token; the model declares none"
+    finding = look("SGE-MOD-003", folder)
+    assert (finding.status, finding.found) == (Status.OK, "last token; the model declares none")
 
 
 def test_several_faults_are_all_told_the_worst_first(folder: Path) -> None:
