@@ -6,8 +6,9 @@ sgl_embed_kit/doctor. Without one: all checks, the engine and the reports.
 Each comparison, each `and`, `or` and `not`, each choice, each verdict and each true or false is
 changed on its own, in memory: nothing is written into the tree. Named arguments such as
 `frozen=True` are left alone; they are settings, of libraries mostly. A mutant runs the tests of
-its module in a process of its own, one a processor. What survives is listed; a mutant that
-changes nothing that anybody could see stands in equivalent_mutants.yaml, with the reason.
+its module in a process of its own, one a processor: of the cases of all checks, only those of
+its own. What survives is listed; a mutant that changes nothing that anybody could see stands in
+equivalent_mutants.yaml, with the reason.
 """
 
 import ast
@@ -33,8 +34,10 @@ DOCTOR = ROOT / "sgl_embed_kit" / "doctor"
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.yaml")
 SECONDS = 120
 """After which a mutant counts as noticed: it hangs."""
-HEAVY = ("click", "httpx", "numpy", "psutil", "pydantic", "pytest", "rich", "yaml")
+HEAVY = ("click", "httpx", "hypothesis", "numpy", "psutil", "pydantic", "pytest", "rich", "yaml")
 """What the tests import besides the project: once here, and not again in each process."""
+PACKAGE = "sgl_embed_kit.doctor"
+"""What the process of a mutant imports anew; the rooms below do not import it."""
 
 COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.GtE, ast.LtE),
@@ -84,7 +87,7 @@ class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def __init__(self, mutant: Mutant) -> None:
         self._mutant = mutant
-        self._name = ".".join(mutant.file.relative_to(ROOT).with_suffix("").parts)
+        self._name = module_name(mutant.file)
 
     def find_spec(
         self, fullname: str, _path: object, _target: object = None
@@ -100,17 +103,18 @@ class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def main(names: Sequence[str]) -> int:
     files = [Path(name).resolve() for name in names] or default_files()
+    sys.path.insert(0, str(ROOT))
     for name in HEAVY:
         importlib.import_module(name)
     known = yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or {}
     began, survivors, count = time.monotonic(), 0, 0
     for file in files:
-        tests = tests_of(file)
-        if run_all([None], tests)[0] != 0:
+        tests, own = tests_of(file), own_cases(file)
+        if run_all([None], [*tests, "-k", own])[0] != 0:
             print(f"{file.relative_to(DOCTOR)}: its tests fail without any change: {tests}")
             return 2
         mutants = list(mutants_of(file))
-        statuses = run_all(mutants, tests)
+        statuses = run_all(mutants, [*tests, "-k", own])
         left = [m for m, status in zip(mutants, statuses, strict=True) if status == 0]
         told = known.get(str(file.relative_to(DOCTOR)), {})
         print(
@@ -144,6 +148,24 @@ def tests_of(file: Path) -> list[str]:
     if folder.name == "doctor":
         found.append(folder / "test_report.py")
     return list(dict.fromkeys(str(path) for path in found)) or [str(folder)]
+
+
+def module_name(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts)
+
+
+def own_cases(file: Path) -> str:
+    """Return what selects a module's tests: of the cases of all checks, those of its own.
+
+    What the module needs of other rooms is imported on the way, once for all its mutants.
+    """
+    name = module_name(file)
+    importlib.import_module(name)
+    checks = getattr(sys.modules[name.rpartition(".")[0]], "CHECKS", ())
+    own = [check.id for check in checks if check.look.__module__ == name]
+    for imported in [module for module in sys.modules if module.startswith(PACKAGE)]:
+        del sys.modules[imported]
+    return " or ".join(["not test_each_finding", *own]) if own else ""
 
 
 def mutants_of(file: Path) -> Iterator[Mutant]:
@@ -232,13 +254,12 @@ def run_here(mutant: Mutant | None, tests: Sequence[str]) -> None:
         silence = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
             os.dup2(silence, stream)
-        sys.path.insert(0, str(ROOT))
         os.chdir(ROOT)
         if mutant is not None:
             sys.meta_path.insert(0, Mutated(mutant))
         with tempfile.TemporaryDirectory(prefix="sgl-embed-") as folder:
-            own = ["-p", "no:cacheprovider", "--basetemp", f"{folder}/t"]
-            status = int(pytest.main(["-x", "-q", *own, *tests]))
+            quick = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider"]
+            status = int(pytest.main([*quick, "--basetemp", f"{folder}/t", *tests]))
     finally:
         os._exit(status)
 

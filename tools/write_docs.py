@@ -45,11 +45,12 @@ def checks_section() -> str:
 
 def _check(about: About) -> str:
     reads = ", ".join(f"`{key}`" for key in about.reads) or "nothing of the profile"
+    cure = about.cure if about.cure.endswith(".") else f"`{about.cure}`"
     parts = [
         f"### {about.id}",
         f"**{about.title}** ({about.category}; at worst {about.severity}). {about.means}",
         about.why,
-        f"Cure: {about.cure}",
+        f"Cure: {cure}",
         f"Reads: {reads}.",
     ]
     if about.harm:

@@ -32,7 +32,7 @@ class About:
         reads: Keys of the profile that it looks at.
         means: What it looks for, in a sentence.
         why: What happens where it is not so.
-        cure: A command, or an edit of the profile.
+        cure: A command, or an edit of the profile; a sentence where it is neither.
         known_issue: The report upstream, if there is one.
         harm: What it does that could hurt a server; empty where it is harmless.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def local_files(path: Path) -> LocalFiles:
             why="It is a file."
             if exists
             else "The path does not exist; a repository id has the form Qwen/Qwen3-Embedding-0.6B.",
-            cure=f"ls -d {path.parent}/*",
+            cure=f"ls -d {shlex.quote(str(path.parent))}/*",
         )
     if not may_read(path, os.R_OK | os.X_OK):
         raise _forbidden(path, path)
@@ -80,5 +81,5 @@ def _forbidden(path: Path, closed: Path) -> KitError:
     return KitError(
         f"{path} cannot be looked into.",
         why=sentence(FORBIDDEN),
-        cure=f"sudo chmod a+rx {closed}",
+        cure=f"sudo chmod a+rx {shlex.quote(str(closed))}",
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from sgl_embed_kit.folders import with_home
 from sgl_embed_kit.model.hub import configured_hub
 
 
@@ -29,3 +31,11 @@ def hub_cache() -> Path:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Path(HF_HUB_CACHE)
+
+
+def modelscope_cache() -> Path:
+    """Return the folder in which ModelScope's client keeps what it fetches.
+
+    As get_modelscope_cache_dir of modelscope/utils/file_utils.py (1.40.2) says.
+    """
+    return with_home(os.environ.get("MODELSCOPE_CACHE", "~/.cache/modelscope"))

@@ -8,7 +8,15 @@ from pathlib import Path
 
 
 class UnreadableTokenError(Exception):
-    """There is a token's file, and it cannot be read; the text says why, as a sentence."""
+    """There is a token that is of no use; the text says why, as a sentence.
+
+    Attributes:
+        variable: The variable that it is in; empty where it is in a file.
+    """
+
+    def __init__(self, text: str, variable: str = "") -> None:
+        super().__init__(text)
+        self.variable = variable
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ def hub_token() -> HubToken | None:
     """
     for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if value := os.environ.get(variable, "").strip():
-            return _checked(value, variable)
+            return _checked(value, variable, variable)
     from huggingface_hub.constants import HF_TOKEN_PATH
 
     try:
@@ -49,7 +57,8 @@ def hub_token() -> HubToken | None:
     return _checked(value, HF_TOKEN_PATH) if value else None
 
 
-def _checked(value: str, origin: str) -> HubToken:
+def _checked(value: str, origin: str, variable: str = "") -> HubToken:
     if not (value.isascii() and value.isprintable()):
-        raise UnreadableTokenError(f"the token in {origin} has characters that no header can hold")
+        text = f"the token in {origin} has characters that no header can hold"
+        raise UnreadableTokenError(text, variable)
     return HubToken(value, f"the one in {origin}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -155,7 +156,7 @@ def lfs_pointer(files: ModelFiles, name: str) -> Fault:
 def unreadable(files: ModelFiles, name: str, reason: str, cure: str = "") -> Fault:
     """Return the fault of a file that cannot be read."""
     if reason == FORBIDDEN and files.is_local:
-        cure = f"sudo chmod a+r {files.name}/{name}"
+        cure = f"sudo chmod a+r {shlex.quote(f'{files.name}/{name}')}"
     return Fault(f"{files.name}/{name} cannot be read.", sentence(reason), cure)
 
 

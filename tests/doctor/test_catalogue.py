@@ -4,10 +4,12 @@ import re
 
 import pytest
 
+from sgl_embed_kit.cli.explain import explanation
 from sgl_embed_kit.doctor.catalogue import catalogue
 from sgl_embed_kit.doctor.checks import CHECKS
 from sgl_embed_kit.doctor.live import LIVE_CHECKS
 from sgl_embed_kit.profile import Profile
+from tests.doctor.checks.fixes import is_pasteable
 
 IDS = sorted(catalogue())
 
@@ -29,8 +31,17 @@ def test_an_entry_says_what_why_and_how_to_cure_it(name: str) -> None:
     for text in (about.means, about.why):
         assert text.endswith(".")
         assert text[0].isupper()
-    assert about.cure
     assert len(about.title) <= 7  # the reports' column
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_a_cure_can_be_pasted_or_is_a_sentence(name: str) -> None:
+    cure = catalogue()[name].cure
+    assert is_pasteable(cure) is not cure.endswith(".")
+    if cure.endswith("."):
+        assert cure[0].isupper()
+    else:
+        assert f"cure       {cure}" in explanation(catalogue()[name])  # in one line
 
 
 @pytest.mark.parametrize("name", IDS)

@@ -14,54 +14,56 @@ from sgl_embed_kit.profile.patch import patch
 
 def engine(subject: Subject) -> Finding:
     """Look for the GPUs that the profile is for, or for what stands in on a CPU."""
-    hardware = subject.profile.hardware
-    variables = {**subject.machine.environment(), **subject.profile.env}
-    gpus = subject.machine.nvidia().visible(variables).gpus
-    if hardware.device == "cuda":
-        if not gpus:
-            return Finding(
-                Status.ERROR,
-                "no NVIDIA GPU, or no driver for it",
-                "a GPU, as the profile says",
-                "nvidia-smi  # says what the driver sees",
-            )
-        names = ", ".join(gpu.name for gpu in gpus)
-        return (
-            _too_few(subject.profile, gpus)
-            or _expected_gpu(hardware.gpu, gpus_for(subject.profile, subject.machine))
-            or Finding(Status.OK, f"GPU: {names}")
-        )
-    if subject.stand_in is None:
-        return Finding(Status.OK, "CPU, with the installed sgl_kernel")
-    reason = subject.installed.kernels if subject.installed else "SGLang is not here"
-    if gpus:
+    gpus = subject.machine.nvidia().visible(subject.environment).gpus
+    on_gpu = subject.profile.hardware.device == "cuda"
+    return _on_gpu(subject, gpus) if on_gpu else _on_cpu(subject, gpus)
+
+
+def _on_gpu(subject: Subject, gpus: tuple[Gpu, ...]) -> Finding:
+    if not gpus:
         return Finding(
             Status.ERROR,
-            f"GPU {gpus[0].name}, but sgl_kernel cannot be loaded ({reason})",
-            "a CPU run that the stand-in for sgl_kernel may serve",
-            "export CUDA_VISIBLE_DEVICES=''",
+            "no NVIDIA GPU, or no driver for it",
+            "a GPU, as the profile says",
+            "nvidia-smi  # says what the driver sees",
         )
-    return Finding(Status.OK, "CPU, with the toolkit's stand-in for sgl_kernel")
+    return (
+        _too_few(subject.profile, gpus)
+        or _expected_gpu(subject.profile.hardware.gpu, gpus_for(subject.profile, subject.machine))
+        or Finding(Status.OK, _named(gpus))
+    )
+
+
+def _on_cpu(subject: Subject, gpus: tuple[Gpu, ...]) -> Finding:
+    if subject.stand_in is None:
+        return Finding(Status.OK, "CPU, with the installed sgl_kernel")
+    if not gpus:
+        return Finding(Status.OK, "CPU, with the toolkit's stand-in for sgl_kernel")
+    reason = subject.installed.kernels if subject.installed else "SGLang is not here"
+    return Finding(
+        Status.ERROR,
+        f"GPU {gpus[0].name}, but sgl_kernel cannot be loaded ({reason})",
+        "a CPU run that the stand-in for sgl_kernel may serve",
+        "export CUDA_VISIBLE_DEVICES=''",
+    )
 
 
 def _too_few(profile: Profile, gpus: tuple[Gpu, ...]) -> Finding | None:
     """Return an error where there are fewer GPUs than the profile takes, or counts up to."""
-    found = f"GPU: {', '.join(gpu.name for gpu in gpus)}"
     if len(gpus) < profile.hardware.gpus:
         return Finding(
             Status.ERROR,
-            found,
+            _named(gpus),
             f"{profile.hardware.gpus} GPUs, as the profile says",
             patch(hardware={"gpus": len(gpus)}, parallel={"tensor": 1, "data": len(gpus)}),
         )
     numbers = gpu_numbers(profile)
     if len(gpus) <= numbers[-1]:
-        where = f"base-gpu-id {numbers[0]}" if numbers[0] else "gpu-id-step or parallel"
         return Finding(
             Status.ERROR,
-            found,
-            f"{numbers[-1] + 1} GPUs: with {where} the server takes number {numbers[-1]}, "
-            "counted from 0",
+            _named(gpus),
+            f"{numbers[-1] + 1} GPUs: with base-gpu-id {numbers[0]} and gpu-id-step "
+            f"{numbers.step} the server takes number {numbers[-1]}, counted from 0",
             patch(sglang={"extra_args": {"base-gpu-id": 0, "gpu-id-step": 1}}),
         )
     return None
@@ -74,7 +76,7 @@ def _expected_gpu(expected: str | None, gpus: tuple[Gpu, ...]) -> Finding | None
     """
     if not expected:
         return None
-    found = f"GPU: {', '.join(gpu.name for gpu in gpus)}"
+    found = _named(gpus)
     needed = f"{expected}, which the profile's numbers are for"
     cure = "sgl-embed profile list  # take the one for this GPU"
     if not all(expected.lower() in gpu.name.lower() for gpu in gpus):
@@ -85,3 +87,7 @@ def _expected_gpu(expected: str | None, gpus: tuple[Gpu, ...]) -> Finding | None
         return None
     found, needed = f"{found} with {gib(smallest)}", f"{needed}, with {gib(least)} or more"
     return Finding(Status.WARN, found, needed, cure)
+
+
+def _named(gpus: tuple[Gpu, ...]) -> str:
+    return f"GPU: {', '.join(gpu.name for gpu in gpus)}"

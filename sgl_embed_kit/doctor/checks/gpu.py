@@ -9,10 +9,10 @@ from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.machine import Gpu, Nvidia
 from sgl_embed_kit.machine.cuda_drivers import least_driver
 from sgl_embed_kit.machine.cuda_probe import Probed
-from sgl_embed_kit.machine.gpus import BFLOAT16_FROM
 from sgl_embed_kit.machine.kernel_log import Xid, hardware_xids
 from sgl_embed_kit.machine.nvidia import BY_BUS, ORDER, VISIBLE
 from sgl_embed_kit.plan.device import gpu_numbers, gpus_for
+from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.patch import patch
 from sgl_embed_kit.sglang.versions import release_of
 
@@ -118,25 +118,30 @@ def visible(subject: Subject) -> Finding:
     said = subject.machine.nvidia()
     if not said.gpus:
         return Finding(Status.SKIP, "no NVIDIA GPU answers")
-    variables = {**subject.machine.environment(), **subject.profile.env}
-    shown, setting = said.visible(variables), variables.get(VISIBLE)
-    numbers = gpu_numbers(subject.profile)
-    count = f"CUDA shows {len(shown.gpus)} of {_gpus(len(said.gpus))}"
+    shown, numbers = said.visible(subject.environment), gpu_numbers(subject.profile)
+    count = f"CUDA shows {len(shown.gpus)} of {_counted(len(said.gpus), 'GPU')}"
+    setting = subject.environment.get(VISIBLE)
     if shown.fault or (setting is not None and not shown.gpus):
-        fault = shown.fault or "hides all GPUs"
-        return Finding(
-            Status.ERROR if len(shown.gpus) <= numbers[-1] else Status.WARN,
-            f"{VISIBLE}={setting}: {fault}; {count}",
-            f"{_gpus(numbers[-1] + 1)} for the server",
-            patch(env={VISIBLE: ",".join(map(str, range(numbers[-1] + 1)))})
-            if VISIBLE in subject.profile.env
-            else f"unset {VISIBLE}",
-        )
+        fault = f"{VISIBLE}={setting}: {shown.fault or 'hides all GPUs'}; {count}"
+        return _hidden(subject.profile, fault, len(shown.gpus))
     undivided = [gpu for gpu in said.gpus if gpu.mig and not gpu.instances]
     if undivided and len(shown.gpus) <= numbers[-1]:
         return _without_instance(undivided[0])
-    return _out_of_order(said, variables, len(numbers)) or Finding(
+    return _out_of_order(said, subject.environment, len(numbers)) or Finding(
         Status.OK, f"{count}; the server takes {_numbered(numbers)}"
+    )
+
+
+def _hidden(profile: Profile, fault: str, shown: int) -> Finding:
+    """Return what a wrong variable comes to: an error where it hides what the server takes."""
+    needed = gpu_numbers(profile)[-1] + 1
+    return Finding(
+        Status.ERROR if shown < needed else Status.WARN,
+        fault,
+        f"{_counted(needed, 'GPU')} for the server",
+        patch(env={VISIBLE: ",".join(map(str, range(needed)))})
+        if VISIBLE in profile.env
+        else f"unset {VISIBLE}",
     )
 
 
@@ -190,7 +195,6 @@ def _capability(subject: Subject, gpu: Gpu) -> Finding:
             f"{_dotted(KERNELS_FROM)} or newer for all of SGLang's kernels",
             "nvidia-smi -L  # take a GPU of compute capability 8.0 or newer, such as an L4 or A10",
         )
-    assert capability >= BFLOAT16_FROM
     return Finding(Status.OK, f"{found}, with bfloat16")
 
 
@@ -218,8 +222,8 @@ def _memory_health(_subject: Subject, gpu: Gpu) -> Finding:
     if errors:
         return Finding(
             Status.WARN,
-            f"{gpu.name}: {errors} memory errors since the driver was loaded that could not be "
-            "corrected",
+            f"{gpu.name}: {_counted(errors, 'memory error')} since the driver was loaded that "
+            "could not be corrected",
             "none: each ends the program that it hits",
             _details(gpu),
         )
@@ -251,7 +255,8 @@ def reports(subject: Subject) -> Finding:
             "sudo dmesg | grep -i nvrm",
         )
     if ours:
-        return Finding(Status.INFO, f"{len(ours)} reports on programs, none on the GPU itself")
+        count = _counted(len(ours), "report")
+        return Finding(Status.INFO, f"{count} on programs, none on the GPU itself")
     return Finding(Status.OK, "the driver reported no trouble to the kernel's log")
 
 
@@ -346,8 +351,8 @@ def _dotted(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version))
 
 
-def _gpus(count: int) -> str:
-    return "1 GPU" if count == 1 else f"{count} GPUs"
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _numbered(numbers: Iterable[int]) -> str:

@@ -67,7 +67,7 @@ def unseen_memory(gpu: Gpu) -> int:
 
 def _is_harmed(now: Plan, alone: Plan) -> bool:
     """Whether a plan that holds on an empty GPU does not with what others hold of it."""
-    return (alone.fits and not now.fits) or (now.is_tight and alone.fits and not alone.is_tight)
+    return (alone.fits and not now.fits) or (now.is_tight and not alone.is_tight)
 
 
 def _largest_first(gpu: Gpu) -> list[GpuProcess]:
@@ -108,7 +108,7 @@ def _measured(subject: Subject, gpu: Gpu, one: Probed) -> Finding:
     )
     if gpu.memory_free is not None and gpu.memory_free > one.free:
         found += f". A CUDA context takes {gib(gpu.memory_free - one.free)}"
-    if one.fragmentation <= FRAGMENTED:
+    if one.asked - one.largest <= FRAGMENTED * one.asked:
         return Finding(Status.OK, found)
     return Finding(Status.WARN, found, f"{FRAGMENTED:g} or less", _cure(subject, one))
 
@@ -120,7 +120,7 @@ def _cure(subject: Subject, one: Probed) -> str:
     says something else (`sglang.command`).
     """
     profile = subject.profile
-    env = {**subject.machine.environment(), **profile.env}
+    env = subject.environment
     given = [env[name] for name in ALLOCATOR_VARIABLES if name in env]
     if profile.parallel.tensor == 1 and given and not any(EXPANDABLE in text for text in given):
         return patch(env={"PYTORCH_ALLOC_CONF": EXPANDABLE})

@@ -52,13 +52,17 @@ def processors(subject: Subject) -> Finding:
 
 
 def shared_memory(subject: Subject) -> Finding:
-    """Look at the size of /dev/shm, through which processes on several GPUs talk."""
+    """Look at the size of /dev/shm, through which GPUs that share a model exchange data.
+
+    Whole copies of a model (`parallel.data`) exchange nothing: each is a group of its own, of
+    `tp_size` processes (_init_parallel_groups, srt/distributed/bootstrap.py).
+    """
     size = subject.machine.shared_memory()
     if size is None:
         return Finding(Status.SKIP, "shared memory cannot be looked at")
     found = f"{size / 2**30:.1f} GiB in /dev/shm"
-    parallel = subject.profile.parallel
-    if parallel.tensor * parallel.data > 1 and size < LEAST_SHARED_MEMORY:
+    is_shared = subject.profile.hardware.device == "cuda" and subject.profile.parallel.tensor > 1
+    if is_shared and size < LEAST_SHARED_MEMORY:
         return Finding(
             Status.WARN,
             found,
@@ -84,7 +88,7 @@ def container(subject: Subject) -> Finding:
             "docker run --memory=8g  # or resources.limits.memory: 8Gi in a pod",
         )
     if group.killed:
-        return Finding(Status.INFO, f"{found}; {group.killed} processes were killed for memory")
+        return Finding(Status.INFO, f"{found}; processes killed for memory: {group.killed}")
     return Finding(Status.OK, found)
 
 

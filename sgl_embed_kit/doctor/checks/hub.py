@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.folders import cache_folder, state_folder
-from sgl_embed_kit.model.hub import Hub, Refusal, check_reach, configured_hub
-from sgl_embed_kit.model.hub_cache import hub_cache
+from sgl_embed_kit.model.hub import Hub, Reach, Refusal, check_reach, configured_hub
+from sgl_embed_kit.model.hub_cache import hub_cache, modelscope_cache
 from sgl_embed_kit.model.hub_token import UnreadableTokenError, hub_token
 from sgl_embed_kit.model.source import Kind
 from sgl_embed_kit.plan.plan import gigabytes
-from sgl_embed_kit.profile.patch import patch
 
 LOG_SPACE = 100_000_000
 PATIENCE = 0.5
 """Seconds that the hub may take to answer."""
-MIRRORS = "or a mirror: HF_ENDPOINT, or SGLANG_USE_MODELSCOPE=1 where ModelScope has the model"
 
 
 def hub(subject: Subject) -> Finding:
@@ -32,28 +33,38 @@ def hub(subject: Subject) -> Finding:
     found = f"{reach.why_not}; {repo} is not in the cache"
     if reach.refusal is Refusal.OFFLINE:
         return Finding(Status.ERROR, found, "the hub, or the model's files", "unset HF_HUB_OFFLINE")
-    if reach.refusal is Refusal.GATED:
-        needed = "an account that was granted access on the model's page, and its token"
-        return Finding(Status.ERROR, f"{repo} is gated at {asked.url}", needed, "hf auth login")
-    if reach.refusal is Refusal.NO_REVISION:
-        found = f"{repo} has no revision {revision or 'main'} at {asked.url}"
-        needed = "a revision that the repository has"
-        return Finding(Status.ERROR, found, needed, patch(model={"revision": "main"}))
-    if reach.refusal is Refusal.NO_REPO:
-        found = f"{asked.url} has no repository {repo}, or a private one"
-        needed = "a repository that this account may read"
-        return Finding(Status.ERROR, found, needed, "hf auth login")
     if reach.answered:
-        return Finding(
-            Status.ERROR, found, "the model's config.json", f"curl -I {asked.url}/{repo}"
-        )
-    late = reach.refusal is Refusal.LATE  # which a slow network is, too
-    return Finding(
-        Status.WARN if late else Status.ERROR,
-        found,
-        f"the hub, {MIRRORS}",
-        "export HF_ENDPOINT=https://your-mirror",
+        return _refused(reach, repo, revision)
+    status = Status.WARN if reach.refusal is Refusal.LATE else Status.ERROR  # or a slow network
+    if asked.is_modelscope:
+        needed = "ModelScope, or Hugging Face where that is in reach"
+        return Finding(status, found, needed, "unset SGLANG_USE_MODELSCOPE")
+    needed = (
+        "the hub, or a mirror; or ModelScope, with SGLANG_USE_MODELSCOPE=1, if it has the model"
     )
+    return Finding(status, found, needed, "export HF_ENDPOINT=https://your-mirror")
+
+
+def _refused(reach: Reach, repo: str, revision: str | None) -> Finding:
+    """Return what a hub's answer means for a repository, and what can be done."""
+    url = reach.hub.url
+    if reach.refusal is Refusal.GATED:
+        found = f"{repo} is gated at {url}"
+        needed = "an account that was granted access on the model's page, and its token"
+        fix = "hf auth login"
+    elif reach.refusal is Refusal.NO_REVISION:
+        found = f"{repo} has no revision {revision or 'main'} at {url}"
+        needed = "a revision that the repository has"
+        fix = f"curl {url}/api/models/{repo}/refs  # lists its branches and tags"
+    elif reach.refusal is Refusal.NO_REPO:
+        found = f"{url} has no repository {repo}, or a private one"
+        needed = "a repository that this account may read"
+        fix = "unset SGLANG_USE_MODELSCOPE" if reach.hub.is_modelscope else "hf auth login"
+    else:
+        found = f"{reach.why_not}; {repo} is not in the cache"
+        needed = "the model's config.json"
+        fix = f"curl -I {url}/{repo}"
+    return Finding(Status.ERROR, found, needed, fix)
 
 
 def token(subject: Subject) -> Finding:
@@ -67,7 +78,9 @@ def token(subject: Subject) -> Finding:
             Status.ERROR,
             str(error),
             "a token that can be read, or none: huggingface_hub fails otherwise",
-            "export HF_TOKEN_PATH=/a/file/you/may/read",
+            f"unset {error.variable}"
+            if error.variable
+            else "export HF_TOKEN_PATH=/a/file/you/may/read",
         )
     return Finding(Status.OK, found.origin if found else "none, and public models need none")
 
@@ -75,9 +88,8 @@ def token(subject: Subject) -> Finding:
 def disk(subject: Subject) -> Finding:
     """Look for room for the model's files and for logs."""
     source = subject.source
-    to_hub = source.kind is Kind.REPO and not configured_hub().is_modelscope
     needed = 0 if subject.has_files else source.bytes_needed
-    folder = hub_cache() if to_hub else cache_folder()
+    folder = _download_folder(subject)
     for place, room in ((folder, needed + LOG_SPACE), (state_folder(), LOG_SPACE)):
         free = subject.machine.disk_free(place)
         if free < room:
@@ -85,7 +97,7 @@ def disk(subject: Subject) -> Finding:
                 Status.ERROR,
                 f"{gigabytes(free)} free for {place}",
                 gigabytes(room),
-                f"df -h {place}",
+                f"df -h {shlex.quote(str(place))}",
             )
     free = subject.machine.disk_free(folder)
     if not subject.has_files and not needed:
@@ -94,6 +106,12 @@ def disk(subject: Subject) -> Finding:
     return Finding(Status.OK, f"{gigabytes(free)} free")
 
 
+def _download_folder(subject: Subject) -> Path:
+    """Return where the model's files will be: in the cache of whose program fetches them."""
+    if subject.source.kind is not Kind.REPO:
+        return cache_folder()
+    return modelscope_cache() if configured_hub().is_modelscope else hub_cache()
+
+
 def _named(asked: Hub) -> str:
-    mirrored = asked.name == configured_hub({}).name
-    return asked.name if mirrored else f"{asked.name} ({asked.url})"
+    return asked.name if asked == configured_hub({}) else f"{asked.name} ({asked.url})"

@@ -16,7 +16,14 @@ from sgl_embed_kit.plan.memory import (
 )
 from sgl_embed_kit.plan.plan import Device, gib, make_plan
 from sgl_embed_kit.profile.patch import patch
-from sgl_embed_kit.sglang.command import KEEP_ALIVE_SECONDS, memory_fraction
+from sgl_embed_kit.profile.schema import LimitsSection
+from sgl_embed_kit.sglang.command import (
+    FIRST_WITH_WAITING_TIMEOUT,
+    KEEP_ALIVE_SECONDS,
+    MEMORY_FRACTION,
+    memory_fraction,
+)
+from sgl_embed_kit.sglang.versions import release_of
 
 LONGER_CONTEXT = ("SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN", "SGLANG_IS_IN_CI")
 """With either, SGLang takes a context beyond the model's and only warns
@@ -32,14 +39,14 @@ TEXTS_PER_REQUEST = 256
 
 def longer_context(subject: Subject) -> Finding:
     """Look whether something makes SGLang take a context beyond the model's."""
-    env = {**subject.machine.environment(), **subject.profile.env}
+    env = subject.environment
     name = next((name for name in LONGER_CONTEXT if env.get(name, "").lower() in ON), None)
     if name is not None:
         return Finding(
             Status.WARN,
             f"{name} is set: SGLang would take a context beyond the model's, too",
             "not set: vectors from beyond the model's positions are wrong",
-            f"unset {name}",
+            patch(env={name: "0"}) if name in subject.profile.env else f"unset {name}",
         )
     return Finding(Status.OK, "SGLang refuses a context beyond the model's")
 
@@ -83,32 +90,33 @@ def chunk(subject: Subject) -> Finding:
     encoder = subject.bounds is not None and subject.bounds.is_encoder
     limits = subject.settled(profile).limits
     tokens = -1 if encoder else limits.chunked_prefill_size or default_chunk(device.memory)
-    reserve = (
-        cpu_working_bytes(device.memory, tokens, profile.parallel.tensor)
-        if device.is_cpu
-        else working_bytes(
-            device.memory,
-            tokens,
-            limits.max_running_requests,
-            profile.parallel.tensor,
-            limits.max_total_tokens,
-        )
-    )
-    own = default_fraction(device.memory, reserve)
     what = "whole texts" if tokens == -1 else f"chunks of {tokens} tokens"
     given = memory_fraction(profile, encoder)
     if given is not None:
         return Finding(Status.OK, f"{what}; memory fraction {given:g} is given")
+    reserve = _reserve(device, tokens, limits, profile.parallel.tensor)
+    own = default_fraction(device.memory, reserve)
     shown = f"{what}: SGLang keeps {gib(reserve)} of {gib(device.memory)} free"
-    if own <= 0:
-        usual = default_chunk(device.memory)
-        return Finding(
-            Status.ERROR,
-            f"{shown}, so that its memory fraction is {own:g}",
-            "a fraction above 0",
-            patch(limits={"chunked_prefill_size": usual}),
-        )
-    return Finding(Status.OK, f"{shown}, memory fraction {own:g}")
+    if own > 0:
+        return Finding(Status.OK, f"{shown}, memory fraction {own:g}")
+    usual = default_chunk(device.memory)
+    return Finding(
+        Status.ERROR,
+        f"{shown}, so that its memory fraction is {own:g}",
+        "a fraction above 0",
+        patch(limits={"chunked_prefill_size": usual})
+        if usual < tokens
+        else patch(limits={"mem_fraction_static": MEMORY_FRACTION}),
+    )
+
+
+def _reserve(device: Device, chunk: int, limits: LimitsSection, tensor: int) -> int:
+    """Return the bytes that SGLang would keep free where it chooses the memory fraction."""
+    if device.is_cpu:
+        return cpu_working_bytes(device.memory, chunk, tensor)
+    return working_bytes(
+        device.memory, chunk, limits.max_running_requests, tensor, limits.max_total_tokens
+    )
 
 
 def queue(subject: Subject) -> Finding:
@@ -166,7 +174,14 @@ def keep_alive(subject: Subject) -> Finding:
 def waiting(subject: Subject) -> Finding:
     """Look whether a text that waits for ever gets an answer."""
     name = "SGLANG_REQ_WAITING_TIMEOUT"
-    limits = subject.profile.limits
+    limits, release = subject.profile.limits, subject.release
+    if release is not None and release_of(release) < FIRST_WITH_WAITING_TIMEOUT:
+        return Finding(
+            Status.WARN,
+            f"SGLang {release} knows no {name}: a text may wait for ever",
+            "0.5.10 or newer, which answers 503 to a text that waits too long",
+            "pip install 'sgl-embed-kit[server]'",
+        )
     text = subject.profile.env.get(name, f"{limits.max_waiting_seconds:g}")
     seconds = _number(text, float)
     if seconds is None or not seconds > 0:

@@ -7,6 +7,7 @@ from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.plan.device import cpu, gpu_here
 from sgl_embed_kit.plan.memory import THREE_PROCESSES
 from sgl_embed_kit.plan.plan import Plan, gib, gigabytes, make_plan
+from sgl_embed_kit.profile.patch import patch
 
 
 def memory(subject: Subject) -> Finding:
@@ -21,13 +22,20 @@ def memory(subject: Subject) -> Finding:
         needed, what = plan.needed, "SGLang, weights and KV pool"
     found = f"{gigabytes(available)} available; {gigabytes(needed)} for {what}"
     if available < needed:
-        return Finding(
-            Status.ERROR,
-            found,
-            gigabytes(needed),
-            "ps aux --sort=-rss | head  # end one of these, or lower limits.max_total_tokens",
-        )
+        return Finding(Status.ERROR, found, gigabytes(needed), _room(available, plan))
     return (_misfit(plan) if plan else None) or Finding(Status.OK, found)
+
+
+def _room(available: int, plan: Plan | None) -> str:
+    """Return the cure: a pool of so many whole contexts as fit, else what takes the memory."""
+    if plan and plan.device.is_cpu and plan.demand.max_tokens:
+        # The pool has a page more than the tokens that are asked for.
+        limit, context = plan.demand.max_tokens - plan.demand.page, plan.demand.context
+        besides = plan.needed - limit * plan.token_bytes
+        texts = (available - besides) // (context * plan.token_bytes)
+        if texts > 0:
+            return patch(limits={"max_total_tokens": texts * context})
+    return "ps aux --sort=-rss | head  # one of these that can be ended"
 
 
 def _misfit(plan: Plan) -> Finding | None:

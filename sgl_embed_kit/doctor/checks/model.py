@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -170,7 +171,7 @@ def code(subject: Subject, facts: ModelFacts) -> Finding:
     if not parts:
         return Finding(Status.OK, "the model brings none")
     brings = f"the model brings {' and '.join(parts)}"
-    if files and _trusts(subject):
+    if files and subject.profile.sglang.extra_args.get(TRUST):
         return Finding(
             Status.WARN,
             f"{brings}, and the profile has the server run that code",
@@ -178,11 +179,6 @@ def code(subject: Subject, facts: ModelFacts) -> Finding:
             patch(sglang={"extra_args": {TRUST: False}}),
         )
     return Finding(Status.INFO, f"{brings}; none of it is run")
-
-
-def _trusts(subject: Subject) -> bool:
-    arguments = subject.profile.sglang.extra_args
-    return bool(arguments.get(TRUST) or arguments.get(TRUST.replace("-", "_")))
 
 
 def length(subject: Subject) -> Finding:
@@ -233,4 +229,6 @@ def _told(facts: ModelFacts, faults: Sequence[Fault], needed: str) -> Finding | 
     found = f"{first.what.rstrip('.')}: {first.why}" if first.why else first.what
     found += "".join(f" Also: {fault.what}" for fault in others)
     status = Status.ERROR if first.severity is Severity.ERROR else Status.WARN
-    return Finding(status, found, needed, first.cure or f"sgl-embed model show {facts.name}")
+    return Finding(
+        status, found, needed, first.cure or f"sgl-embed model show {shlex.quote(facts.name)}"
+    )

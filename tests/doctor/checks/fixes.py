@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 import yaml
@@ -16,7 +17,10 @@ systemctl timedatectl ulimit umask unset uname
 """
 PROGRAMS = frozenset(_NAMES.split())
 """What a fix may call: programs of Linux, of NVIDIA's driver and of Python's packages."""
-HARMFUL = ("--gpu-reset", "--disable-flash-attn", "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN")
+HARMFUL = re.compile(
+    r"--gpu-reset|--disable-flash-attn|fuser -k|OVERWRITE_LONGER_CONTEXT_LEN\W+(1|t|y)",
+    re.IGNORECASE,
+)
 """Cures of other people that do harm, or do not exist (P12 and P27 in tests/pitfalls.yaml)."""
 
 
@@ -35,7 +39,9 @@ def is_edit(fix: str) -> bool:
         edit = yaml.safe_load(fix)
         if not isinstance(edit, dict):
             return False
-        Profile.model_validate({"model": {"path": "tiny:"}, **edit})
+        model = edit.get("model", {})
+        whole = {"path": "tiny:", **model} if isinstance(model, dict) else model
+        Profile.model_validate({**edit, "model": whole})
     except (yaml.YAMLError, ValidationError):
         return False
     return True
@@ -43,4 +49,4 @@ def is_edit(fix: str) -> bool:
 
 def is_pasteable(fix: str) -> bool:
     """Say whether a fix can be pasted, and does no harm."""
-    return (is_command(fix) or is_edit(fix)) and not any(word in fix for word in HARMFUL)
+    return (is_command(fix) or is_edit(fix)) and not HARMFUL.search(fix)

@@ -1,8 +1,10 @@
 """The engine: GPUs, or the CPU's stand-in: what the checks find."""
 
 import dataclasses
+from typing import Any
 
 import pytest
+import yaml
 
 from sgl_embed_kit.doctor.engine import Status
 from sgl_embed_kit.machine import Gpu
@@ -46,6 +48,12 @@ CASES: list[Case] = [
         Status.OK,
         "GPU: NVIDIA A10",
     ),
+    (
+        "SGE-ENG-001",
+        {"machine": FakeMachine(devices=(H200,)), "installed": None},
+        Status.ERROR,
+        "sgl_kernel cannot be loaded (SGLang is not here)",
+    ),
 ]
 
 
@@ -61,8 +69,33 @@ def test_a_gpu_with_the_least_memory_of_its_name_is_the_one_expected() -> None:
 def test_fewer_gpus_than_the_profile_needs_is_an_error() -> None:
     hardware = {"device": "cuda", "gpus": 2}
     one, two = FakeMachine(devices=(H200,)), FakeMachine(devices=(H200, H200))
-    assert find("SGE-ENG-001", one, hardware=hardware).status is Status.ERROR
+    short = find("SGE-ENG-001", one, hardware=hardware)
+    assert (short.status, short.needed) == (Status.ERROR, "2 GPUs, as the profile says")
+    edits = ("hardware: {gpus: 1}", "parallel: {tensor: 1, data: 1}")
+    assert short.fix == "\n".join(f"{edit}  # in the profile" for edit in edits)
     assert find("SGE-ENG-001", two, hardware=hardware).status is Status.OK
+
+
+@pytest.mark.parametrize(
+    ("extra", "here", "needed"),
+    [
+        ({"base-gpu-id": 1}, 1, "2 GPUs: with base-gpu-id 1 and gpu-id-step 1 the server takes n"),
+        ({"base-gpu-id": 1}, 2, ""),
+        ({"gpu-id-step": 2}, 2, ""),
+        ({"base-gpu-id": 2, "gpu-id-step": 2}, 2, "3 GPUs: with base-gpu-id 2 and gpu-id-step 2"),
+    ],
+)
+def test_a_server_that_counts_beyond_the_last_gpu_is_an_error(
+    extra: dict[str, int], here: int, needed: str
+) -> None:
+    machine = FakeMachine(devices=(H200,) * here)
+    options: dict[str, Any] = {"hardware": {"device": "cuda"}, "sglang": {"extra_args": extra}}
+    finding = find("SGE-ENG-001", machine, **options)
+    assert finding.status is (Status.ERROR if needed else Status.OK)
+    assert finding.needed.startswith(needed)
+    if needed:
+        edit = yaml.safe_load(finding.fix)
+        assert find("SGE-ENG-001", machine, **{**options, **edit}).status is Status.OK
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import tests.doctor.checks
 from sgl_embed_kit.doctor import Subject, run_checks
@@ -13,7 +14,7 @@ from sgl_embed_kit.doctor.checks import CHECKS
 from sgl_embed_kit.doctor.engine import Status
 from sgl_embed_kit.profile import Profile
 from tests.doctor.checks.cases import BY_ID, SGLANG, Case, find
-from tests.doctor.checks.fixes import is_pasteable
+from tests.doctor.checks.fixes import is_edit, is_pasteable
 from tests.machines import FakeMachine
 
 CASES: list[Case] = [
@@ -45,6 +46,20 @@ def test_each_finding(check: str, options: dict[str, Any], status: Status, text:
         assert is_pasteable(finding.fix), finding.fix
 
 
+def test_an_edit_of_the_profile_cures_what_it_is_for() -> None:
+    """All but the pieces that a GPU's memory is in: the server asks for less of them."""
+    ill: dict[str, set[bool]] = {}
+    for check, options, status, _ in CASES:
+        fix = find(check, **options).fix
+        if status in {Status.ERROR, Status.WARN} and is_edit(fix):
+            edits = yaml.safe_load(fix).items()
+            edited = {name: {**options.get(name, {}), **edit} for name, edit in edits}
+            after = find(check, **{**options, **edited})
+            ill.setdefault(check, set()).add(after.status in {Status.ERROR, Status.WARN})
+    assert len(ill) > 10
+    assert [check for check, still in ill.items() if True in still] == ["SGE-VRAM-002"]
+
+
 @pytest.mark.parametrize(
     ("fix", "can_be"),
     [
@@ -55,6 +70,8 @@ def test_each_finding(check: str, options: dict[str, Any], status: Status, text:
         ("server: {port: 30001}  # in the profile", True),
         ("hardware: {gpus: 1}  # in the profile\nparallel: {data: 1}  # in the profile", True),
         ("model:\n  path: /models/inner", True),
+        ("model: {served_name: one-name}", True),
+        ("model: inner", False),
         ("", False),
         ("# nothing", False),
         ("set server.port: 30001 in the profile", False),
@@ -64,6 +81,10 @@ def test_each_finding(check: str, options: dict[str, Any], status: Status, text:
         ("server: {port: 1", False),
         ("export KEY='", False),
         ("sudo nvidia-smi --gpu-reset", False),
+        ("unset SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN", True),
+        ("env: {SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN: '0'}", True),
+        ("env: {SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN: '1'}", False),
+        ("export SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN=true", False),
         ("pip install x\nthen start again", False),
     ],
 )

@@ -7,11 +7,11 @@ import pytest
 
 from sgl_embed_kit.doctor import Subject, run_checks
 from sgl_embed_kit.doctor.checks import CHECKS
-from sgl_embed_kit.doctor.checks.gpu import severest
+from sgl_embed_kit.doctor.checks.gpu import KERNELS_FROM, severest
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.machine import Gpu, Nvidia
 from sgl_embed_kit.machine.cuda_probe import Probed
-from sgl_embed_kit.machine.gpus import KnownGpu, known_gpus, known_gpus_named
+from sgl_embed_kit.machine.gpus import BFLOAT16_FROM, KnownGpu, known_gpus, known_gpus_named
 from sgl_embed_kit.machine.kernel_log import Xid
 from sgl_embed_kit.plan.device import gpu_numbers
 from sgl_embed_kit.profile import Profile, load_profile
@@ -111,7 +111,8 @@ CASES: list[Case] = [
     ("SGE-GPU-005", on(A10), Status.OK, "no memory errors"),
     ("SGE-GPU-005", on(a10(uncorrected_errors=None)), Status.OK, "no memory errors"),
     ("SGE-GPU-005", on(a10(repair_pending=None)), Status.OK, "no memory errors"),
-    ("SGE-GPU-005", on(a10(uncorrected_errors=3)), Status.WARN, "3 memory errors"),
+    ("SGE-GPU-005", on(a10(uncorrected_errors=1)), Status.WARN, "1 memory error since"),
+    ("SGE-GPU-005", on(a10(uncorrected_errors=3)), Status.WARN, "3 memory errors since"),
     ("SGE-GPU-005", on(a10(repair_pending=True)), Status.WARN, "waits to be replaced"),
     ("SGE-GPU-005", on(a10(repair_failed=True)), Status.ERROR, "could not be replaced"),
     (
@@ -129,7 +130,7 @@ CASES: list[Case] = [
         "off the bus (Xid 79, 2 h",
     ),
     ("SGE-GPU-006", reporting(Xid(79, "0000:99:00", 7200)), Status.OK, "reported no trouble"),
-    ("SGE-GPU-006", reporting(Xid(31, "0000:00:00", 7200)), Status.INFO, "1 reports on programs"),
+    ("SGE-GPU-006", reporting(Xid(31, "0000:00:00", 7200)), Status.INFO, "1 report on programs"),
     (
         "SGE-GPU-006",
         {"hardware": CUDA, "machine": FakeMachine(devices=(A10,), reported=None)},
@@ -143,22 +144,16 @@ CASES: list[Case] = [
 ]
 
 
-def gpu_profiles() -> list[tuple[str, Profile, KnownGpu]]:
-    """Return each bundled profile for a GPU with every known GPU that it may meet."""
-    profiles = {name: load_profile(name) for name in bundled_profiles()}
-    return [
-        (name, profile, gpu)
-        for name, profile in profiles.items()
-        if profile.hardware.device == "cuda"
-        for gpu in known_gpus_named(profile.hardware.gpu or "").values()
-    ]
+GPU_PROFILES = [
+    pytest.param(name, profile, gpu, id=f"{name} on {gpu.names[0]}")
+    for name, profile in ((name, load_profile(name)) for name in bundled_profiles())
+    if profile.hardware.device == "cuda"
+    for gpu in known_gpus_named(profile.hardware.gpu or "").values()
+]
+"""Each bundled profile for a GPU with every known GPU that it may meet."""
 
 
-@pytest.mark.parametrize(
-    ("name", "profile", "gpu"),
-    gpu_profiles(),
-    ids=[f"{name} on {gpu.names[0]}" for name, _, gpu in gpu_profiles()],
-)
+@pytest.mark.parametrize(("name", "profile", "gpu"), GPU_PROFILES)
 def test_a_bundled_profile_on_its_gpu_is_all_well(
     name: str, profile: Profile, gpu: KnownGpu
 ) -> None:
@@ -184,7 +179,7 @@ def test_the_second_of_two_servers_needs_two_gpus() -> None:
         assert finding.status is status
     one = FakeMachine(devices=(A10,))
     finding = BY_ID["SGE-ENG-001"].look(Subject.of(profile, SGLANG, one))
-    assert finding.needed.startswith("2 GPUs: with base-gpu-id 1 the server takes number 1")
+    assert finding.needed.startswith("2 GPUs: with base-gpu-id 1 and gpu-id-step 1 the server")
 
 
 @pytest.mark.parametrize(
@@ -261,7 +256,7 @@ def test_a_driver_that_does_not_answer_has_a_cure(trouble: str, fix: str) -> Non
 def test_a_driver_that_is_too_old_has_a_cure(torch: str, needed: str, fix: str) -> None:
     installed = dataclasses.replace(SGLANG, torch_cuda=torch)
     finding = find("SGE-GPU-001", **{**on(A10, cuda=(12, 4)), "installed": installed})
-    assert (finding.needed, finding.fix) == (needed, fix)
+    assert (finding.status, finding.needed, finding.fix) == (Status.ERROR, needed, fix)
 
 
 @pytest.mark.parametrize(
@@ -322,6 +317,10 @@ def test_no_cure_does_harm(check: Any) -> None:
 
 def _fixes(check: str) -> list[str]:
     return [find(check, **options).fix for name, options, _, _ in CASES if name == check]
+
+
+def test_every_gpu_with_kernels_has_bfloat16() -> None:
+    assert KERNELS_FROM >= BFLOAT16_FROM
 
 
 def test_every_known_gpu_but_the_t4_has_its_kernels() -> None:

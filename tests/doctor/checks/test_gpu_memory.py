@@ -105,6 +105,21 @@ def test_a_profile_that_would_not_fit_an_empty_gpu_is_no_fault_of_others() -> No
     assert found.status is Status.OK
 
 
+@pytest.mark.parametrize(
+    ("fraction", "taken", "status"),
+    [(0.65, GIB, Status.INFO), (0.65, 2 * GIB, Status.WARN), (0.7, 2 * GIB, Status.INFO)],
+)
+def test_a_plan_that_only_others_make_tight_is_a_warning(
+    fraction: float, taken: int, status: Status
+) -> None:
+    limits = {**LIMITS, "mem_fraction_static": fraction}
+    finding = find("SGE-VRAM-001", **on(held(unseen=taken), limits=limits))
+    assert finding.status is status
+    memory = find("SGE-MEM-001", **on(held(unseen=taken), limits=limits))
+    assert memory.status is (Status.OK if taken == GIB else Status.WARN)
+    assert "a full chunk may run out of memory" in memory.found or taken == GIB
+
+
 def test_without_a_known_model_it_still_tells_who_holds_what() -> None:
     found = find("SGE-VRAM-001", **on(held(SERVER), model={"path": "someone/unknown"}))
     assert found.status is Status.OK

@@ -7,6 +7,7 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,16 @@ FULL = {
 
 GIB = 2**30
 
+
+def sharing(size: int, device: str = "cuda", **parallel: int) -> dict[str, Any]:
+    """Return the options of two GPUs that share a model, with so much of /dev/shm."""
+    return {
+        "machine": FakeMachine(shm=size),
+        "hardware": {"device": device, "gpus": 2},
+        "parallel": {"tensor": 2, **parallel},
+    }
+
+
 CASES: list[Case] = [
     ("SGE-CGRP-001", {}, Status.OK, "no control group limits memory; no swap"),
     (
@@ -47,7 +58,7 @@ CASES: list[Case] = [
         "SGE-CGRP-001",
         {"machine": FakeMachine(group=Group(memory_limit=8 * GIB, killed=2))},
         Status.INFO,
-        "2 processes were killed for memory",
+        "no swap; processes killed for memory: 2",
     ),
     ("SGE-FILES-001", {}, Status.OK, "65535 files may be open (soft limit 1024"),
     ("SGE-FILES-001", {"machine": FakeMachine(files_limit=None)}, Status.SKIP, "does not say"),
@@ -88,19 +99,26 @@ CASES: list[Case] = [
     ),
     ("SGE-CPU-001", {"machine": FakeMachine(features=frozenset())}, Status.OK, "8 proc"),
     ("SGE-CPU-001", {"machine": FakeMachine(cpus=1.5)}, Status.WARN, "1.5 processors"),
+    ("SGE-CPU-001", {"machine": FakeMachine(cpus=2)}, Status.OK, "2 processors, bfloat16"),
     ("SGE-SHM-001", {"machine": FakeMachine(shm=2**26)}, Status.OK, "0.1 GiB"),
     ("SGE-SHM-001", {"machine": FakeMachine(shm=None)}, Status.SKIP, "cannot be looked at"),
-    (
-        "SGE-SHM-001",
-        {
-            "machine": FakeMachine(shm=2**26),
-            "hardware": {"gpus": 2},
-            "parallel": {"data": 2},
-        },
-        Status.WARN,
-        "0.1 GiB in /dev/shm",
-    ),
+    ("SGE-SHM-001", sharing(2**30 - 1), Status.WARN, "1.0 GiB in /dev/shm"),
+    ("SGE-SHM-001", sharing(2**26), Status.WARN, "0.1 GiB in /dev/shm"),
+    ("SGE-SHM-001", sharing(2**30), Status.OK, "1.0 GiB in /dev/shm"),
+    ("SGE-SHM-001", sharing(2**26, device="cpu"), Status.OK, "0.1 GiB in /dev/shm"),
+    ("SGE-SHM-001", sharing(2**26, data=2, tensor=1), Status.OK, "0.1 GiB in /dev/shm"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("device", "features"),
+    [("cuda", frozenset({"avx512_bf16"})), ("cuda", frozenset()), ("cpu", frozenset())],
+)
+def test_the_processors_instructions_are_told_only_where_they_count(
+    device: str, features: frozenset[str]
+) -> None:
+    machine = FakeMachine(features=features)
+    assert find("SGE-CPU-001", machine, hardware={"device": device}).found == "8 processors"
 
 
 @pytest.mark.parametrize(("length", "status"), [(95, Status.OK), (96, Status.ERROR)])
@@ -151,6 +169,8 @@ def test_a_container_needs_room_for_three_processes() -> None:
     [
         (256, 256, {}, Status.OK, ""),
         (255, 65534, {}, Status.WARN, "ulimit -Sn 256"),
+        (255, 256, {}, Status.WARN, "ulimit -Sn 256"),
+        (255, 255, {}, Status.WARN, "docker run --ulimit nofile=65535"),
         (255, 65535, {}, Status.OK, ""),
         (1024, 1024, {"max_running_requests": 1024}, Status.WARN, "nofile=65535"),
         (1024, 1024, {"max_running_requests": 496, "max_queued_requests": 400}, Status.OK, ""),
@@ -188,7 +208,8 @@ def test_sglang_does_what_is_said_of_open_files() -> None:
 @pytest.mark.parametrize(
     ("behind", "newer", "status"),
     [
-        (80_000, ("/etc", "own"), Status.OK),
+        (86_400, ("/etc", "own"), Status.OK),
+        (86_401, ("/etc", "own"), Status.WARN),
         (90_000, ("/etc", "own"), Status.WARN),
         (90_000, (sys.prefix, "own"), Status.WARN),
         (90_000, ("own",), Status.OK),

@@ -13,6 +13,7 @@ import pytest
 from huggingface_hub import constants
 
 from sgl_embed_kit.doctor import Subject
+from sgl_embed_kit.doctor.checks.hub import LOG_SPACE
 from sgl_embed_kit.doctor.engine import Status
 from sgl_embed_kit.model.source import locate
 from sgl_embed_kit.profile import Profile
@@ -74,7 +75,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub() -> Iterator[str]:
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of a hub that is asked with patience, however busy this machine is."""
+    monkeypatch.setattr("sgl_embed_kit.doctor.checks.hub.PATIENCE", 30)
     Hub.tokens = ()
     with http.server.HTTPServer(("127.0.0.1", 0), Hub) as listening:
         threading.Thread(target=listening.serve_forever, daemon=True).start()
@@ -90,7 +93,7 @@ def hub() -> Iterator[str]:
         ("403-GatedRepo", Status.ERROR, "is gated", "hf auth login"),
         ("401", Status.ERROR, "has no repository", "hf auth login"),
         ("404-RepoNotFound", Status.ERROR, "has no repository", "hf auth login"),
-        ("404-RevisionNotFound", Status.ERROR, "has no revision main", "revision: main"),
+        ("404-RevisionNotFound", Status.ERROR, "has no revision main", "/refs  # lists its bran"),
         ("404-EntryNotFound", Status.ERROR, "answered 404", "curl -I"),
         ("503", Status.ERROR, "answered 503", "curl -I"),
     ],
@@ -116,12 +119,35 @@ def test_a_hub_that_does_not_answer_in_time_is_a_warning_with_mirrors() -> None:
     assert finding.fix == "export HF_ENDPOINT=https://your-mirror"
 
 
+def test_a_revision_that_is_not_there_is_named_with_where_to_look(hub: str) -> None:
+    model = {"path": "org/404-RevisionNotFound", "revision": "v2"}
+    finding = find("SGE-HUB-001", model=model, environ={"HF_ENDPOINT": hub})
+    assert finding.found == f"org/404-RevisionNotFound has no revision v2 at {hub}"
+    refs = f"{hub}/api/models/org/404-RevisionNotFound/refs"
+    assert finding.fix == f"curl {refs}  # lists its branches and tags"
+
+
+def test_a_cure_for_modelscope_is_nothing_of_hugging_face(hub: str) -> None:
+    for url, found in ((UNREACHABLE, "cannot be reached"), (hub, "has no repository 404/x")):
+        environ = {**MODELSCOPE, "MODELSCOPE_ENDPOINT": url}
+        finding = find("SGE-HUB-001", model={"path": "404/x"}, environ=environ)
+        assert found in finding.found
+        assert finding.fix == "unset SGLANG_USE_MODELSCOPE"
+
+
 def test_the_token_goes_to_the_hub_and_into_no_message(hub: str) -> None:
     for check in ("SGE-HUB-001", "SGE-HUB-002"):
         env = {"HF_ENDPOINT": hub, "HF_TOKEN": "hf_secret"}
         finding = find(check, model={"path": "org/401-GatedRepo"}, environ=env)
         assert "hf_secret" not in repr(finding)
     assert Hub.tokens == ("Bearer hf_secret",)
+
+
+@pytest.mark.parametrize("variable", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])
+def test_a_token_that_no_header_can_hold_is_taken_away(variable: str) -> None:
+    finding = find("SGE-HUB-002", model=REPO, environ={"HF_TOKEN": "", variable: "hf\nx"})
+    assert finding.found == f"the token in {variable} has characters that no header can hold"
+    assert finding.fix == f"unset {variable}"
 
 
 def test_a_token_file_that_cannot_be_read_is_an_error(
@@ -131,6 +157,7 @@ def test_a_token_file_that_cannot_be_read_is_an_error(
     finding = find("SGE-HUB-002", model=REPO)
     assert finding.status is Status.ERROR
     assert "Is a directory" in finding.found
+    assert finding.fix == "export HF_TOKEN_PATH=/a/file/you/may/read"
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     assert find("SGE-HUB-002", model=REPO).found == "none, and public models need none"
     (tmp_path / "token").write_text("hf_x\n")
@@ -148,6 +175,54 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (kept / "refs" / "main").write_text("c0ffee")
     small_model(kept / "snapshots" / "c0ffee")
     return kept / "snapshots" / "c0ffee"
+
+
+OWN = {"SGL_EMBED_CACHE": "/our/cache", "SGL_EMBED_STATE": "/our/state"}
+
+
+@pytest.mark.parametrize(
+    ("model", "environ", "place"),
+    [
+        (QWEN, {}, "/hf/hub"),
+        (QWEN, MODELSCOPE, "/home/user/.cache/modelscope"),
+        (QWEN, {**MODELSCOPE, "MODELSCOPE_CACHE": "/ms cache"}, "'/ms cache'"),
+        ({"path": "demo:all-minilm-l6-v2"}, {}, "/our/cache"),
+        ({"path": "demo:all-minilm-l6-v2"}, MODELSCOPE, "/our/cache"),
+    ],
+)
+def test_the_disk_that_is_looked_at_is_the_one_that_the_files_go_to(
+    model: dict[str, str], environ: dict[str, str], place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", "/hf/hub")
+    environ = {**OWN, "HOME": "/home/user", **environ}
+    finding = find("SGE-DISK-001", FakeMachine(disk=10_000_000), model=model, environ=environ)
+    assert finding.fix == f"df -h {place}"
+    assert finding.found == f"0.0 GB free for {place.strip(chr(39))}"
+
+
+class Disks(FakeMachine):
+    """A machine whose disks have so much room, by what a path begins with."""
+
+    def __init__(self, **free: int) -> None:
+        super().__init__()
+        self._free = free
+
+    def disk_free(self, path: Path) -> int:
+        return self._free[path.parts[2]]
+
+
+def test_room_that_is_just_enough_is_enough() -> None:
+    source = locate(QWEN["path"])
+    environ = {**OWN, **MODELSCOPE, "MODELSCOPE_CACHE": "/their/hub"}
+    enough = source.bytes_needed + LOG_SPACE
+    for hub, state, status in (
+        (enough, LOG_SPACE, Status.OK),
+        (enough - 1, LOG_SPACE, Status.ERROR),
+        (enough, LOG_SPACE - 1, Status.ERROR),
+    ):
+        machine = Disks(hub=hub, state=state)
+        finding = find("SGE-DISK-001", machine, model=QWEN, environ=environ)
+        assert finding.status is status
 
 
 def test_a_repository_in_the_cache_needs_no_hub_and_is_looked_at(cache: Path) -> None:

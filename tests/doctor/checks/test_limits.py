@@ -1,20 +1,22 @@
 """Context, KV pool, chunks, queue, truncation, timeouts: what the checks find."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from sgl_embed_kit.client import sync
 from sgl_embed_kit.doctor.checks import limits
 from sgl_embed_kit.doctor.engine import Status
 from sgl_embed_kit.machine import Gpu
-from tests.doctor.checks.cases import Case, find
+from tests.doctor.checks.cases import SGLANG, Case, find
 from tests.machines import H200, FakeMachine
 from tests.model.builders import change_json, small_model
 
 KEEP_ALIVE, WAITING = "SGLANG_TIMEOUT_KEEP_ALIVE", "SGLANG_REQ_WAITING_TIMEOUT"
-CUT = {"sglang": {"extra_args": {"allow-auto-truncate": True}}}
+CUT: dict[str, Any] = {"sglang": {"extra_args": {"allow-auto-truncate": True}}}
 ON_GPU: dict[str, Any] = {"hardware": {"device": "cuda"}}
 REPO: dict[str, Any] = {"model": {"path": "org/model"}}
 QWEN: dict[str, Any] = {"model": {"path": "Qwen/Qwen3-Embedding-0.6B"}}
@@ -73,7 +75,7 @@ CASES: list[Case] = [
         Status.OK,
         "whole texts; memory fraction 0.5 is given",
     ),
-    ("SGE-LIM-003", MINILM, Status.OK, "whole texts"),
+    ("SGE-LIM-003", MINILM, Status.OK, "whole texts; memory fraction 0.5 is given"),
     ("SGE-LIM-003", ON_GPU, Status.SKIP, "no GPU"),
     ("SGE-LIM-004", {}, Status.OK, "as many as fit at a time, any number waiting"),
     (
@@ -92,6 +94,7 @@ CASES: list[Case] = [
     ("SGE-LIM-006", {"env": {KEEP_ALIVE: "60"}}, Status.WARN, f"{KEEP_ALIVE}=60"),
     ("SGE-LIM-006", {"env": {KEEP_ALIVE: "75.5"}}, Status.WARN, f"{KEEP_ALIVE}=75.5"),
     ("SGE-LIM-007", {}, Status.OK, "waited 600 s"),
+    ("SGE-LIM-007", {"installed": None}, Status.OK, "waited 600 s"),
     ("SGE-LIM-007", {"env": {WAITING: "0.5"}}, Status.OK, "waited 0.5 s"),
     ("SGE-LIM-007", {"env": {WAITING: "0"}}, Status.WARN, "for ever"),
     ("SGE-LIM-007", {"env": {WAITING: "nan"}}, Status.WARN, "for ever"),
@@ -113,6 +116,9 @@ def test_a_variable_that_disarms_sglangs_own_check_is_named(
 def test_the_profiles_own_word_on_such_a_variable_stands() -> None:
     machine = FakeMachine(variables={"SGLANG_IS_IN_CI": "true"})
     assert find("SGE-LIM-001", machine, env={"SGLANG_IS_IN_CI": "false"}).status is Status.OK
+    finding = find("SGE-LIM-001", env={"SGLANG_IS_IN_CI": "true"})
+    assert finding.status is Status.WARN
+    assert finding.fix == "env: {SGLANG_IS_IN_CI: '0'}  # in the profile"
 
 
 def test_the_files_of_a_model_tell_its_pooling(tmp_path: Path) -> None:
@@ -144,6 +150,53 @@ def test_the_cure_of_a_chunk_is_what_sglang_takes_by_itself() -> None:
     finding = find("SGE-LIM-003", card(12), **ON_GPU, limits=limits)
     assert finding.fix == "limits: {chunked_prefill_size: 2048}  # in the profile"
     assert find("SGE-LIM-003", card(12), **ON_GPU).status is Status.OK
+
+
+def test_a_fraction_of_nothing_is_none() -> None:
+    """7451 tokens leave 0.001 of a card of 12 GiB, 7455 no thousandth of it."""
+    for tokens, status in ((7451, Status.OK), (7455, Status.ERROR)):
+        limits = {"chunked_prefill_size": tokens}
+        finding = find("SGE-LIM-003", card(12), **ON_GPU, limits=limits)
+        assert (finding.status, "memory fraction is 0" in finding.found) == (status, tokens == 7455)
+
+
+def test_where_no_chunk_is_small_enough_the_cure_is_a_fraction() -> None:
+    finding = find("SGE-LIM-003", card(3), **ON_GPU)
+    assert finding.status is Status.ERROR
+    assert finding.fix == "limits: {mem_fraction_static: 0.5}  # in the profile"
+    assert find("SGE-LIM-003", card(3), **ON_GPU, **yaml.safe_load(finding.fix)).status is Status.OK
+
+
+def test_a_pool_that_is_just_there_is_no_warning() -> None:
+    asked: dict[str, Any] = {**QWEN, **ON_GPU, "limits": {"max_total_tokens": 500_000}}
+    finding = find("SGE-LIM-002", card(24), **asked)
+    room = yaml.safe_load(finding.fix)["limits"]["max_total_tokens"]
+    assert finding.found.endswith(f"room for {room}")
+    for tokens, status in ((room, Status.OK), (room + 1, Status.WARN)):
+        asked["limits"] = {"max_total_tokens": tokens}
+        assert find("SGE-LIM-002", card(24), **asked).status is status
+
+
+def test_the_cure_of_cutting_is_not_to() -> None:
+    fix = find("SGE-LIM-005", **CUT, **QWEN).fix
+    assert yaml.safe_load(fix) == {"sglang": {"extra_args": {"allow-auto-truncate": False}}}
+
+
+def test_the_cures_of_timeouts_are_the_toolkits_own_values() -> None:
+    idle = find("SGE-LIM-006", env={KEEP_ALIVE: "5"})
+    assert idle.fix == f"env: {{{KEEP_ALIVE}: '75'}}  # in the profile"
+    ever = find("SGE-LIM-007", env={WAITING: "-1"}, limits={"max_waiting_seconds": 90})
+    assert ever.fix == f"env: {{{WAITING}: '90'}}  # in the profile"
+
+
+@pytest.mark.parametrize(
+    ("version", "status"),
+    [("0.5.8", Status.WARN), ("0.5.10.post1", Status.OK), ("0.5.23", Status.OK)],
+)
+def test_older_releases_let_a_text_wait_for_ever(version: str, status: Status) -> None:
+    finding = find("SGE-LIM-007", installed=dataclasses.replace(SGLANG, version=version))
+    assert finding.status is status
+    assert ("SGLang 0.5.8 knows no" in finding.found) is (status is Status.WARN)
 
 
 def test_a_large_card_keeps_ten_gib() -> None:

@@ -98,3 +98,50 @@ def test_memory_counts_weights_and_pool_of_a_model_that_is_here(tmp_path: Path) 
     short = find("SGE-MEM-001", FakeMachine(memory=13_000_000_000), model=model, limits=limits)
     assert (enough.status, short.status) == (Status.OK, Status.ERROR)
     assert "13.3 GB for SGLang, weights and KV pool" in short.found
+
+
+@pytest.mark.parametrize(("memory", "texts"), [(13_000_000_000, 4730), (3_100_000_000, 9)])
+def test_the_cure_is_the_largest_pool_of_whole_contexts_that_fits(
+    tmp_path: Path, memory: int, texts: int
+) -> None:
+    make_tiny_model(tmp_path / "m", TinyModel())
+    model, machine = {"path": str(tmp_path / "m")}, FakeMachine(memory=memory)
+    short = find("SGE-MEM-001", machine, model=model, limits={"max_total_tokens": 20_000_000})
+    tokens = texts * 4096
+    assert short.fix == f"limits: {{max_total_tokens: {tokens}}}  # in the profile"
+    for pool, status in ((tokens, Status.OK), (tokens + 4096, Status.ERROR)):
+        limits = {"max_total_tokens": pool}
+        assert find("SGE-MEM-001", machine, model=model, limits=limits).status is status
+
+
+@pytest.mark.parametrize(
+    ("memory", "limits", "device"),
+    [
+        (3_000_000_000, {"max_total_tokens": 20_000_000}, "cpu"),
+        (3_081_000_000, {"max_total_tokens": 20_000_000}, "cpu"),
+        (2_900_000_000, {"max_total_tokens": 20_000_000}, "cuda"),
+        (2_900_000_000, {"mem_fraction_static": 0.5}, "cpu"),
+    ],
+)
+def test_what_no_smaller_pool_cures_is_looked_for_among_the_processes(
+    tmp_path: Path, memory: int, limits: dict[str, Any], device: str
+) -> None:
+    make_tiny_model(tmp_path / "m", TinyModel())
+    finding = find(
+        "SGE-MEM-001",
+        FakeMachine(memory=memory, devices=(H200,) if device == "cuda" else ()),
+        model={"path": str(tmp_path / "m")},
+        limits=limits,
+        hardware={"device": device},
+    )
+    assert finding.status is Status.ERROR
+    assert finding.fix.startswith("ps aux --sort=-rss | head")
+
+
+def test_a_chunk_that_leaves_nothing_at_all_is_the_other_checks_error() -> None:
+    gpu = Gpu("a GPU", 12 * 2**30, 12 * 2**30 - 2**28)
+    chunk: dict[str, Any] = {"hardware": {"device": "cuda"}}
+    chunk["limits"] = {"chunked_prefill_size": 7455}  # 11.998 of 12 GiB
+    other = find("SGE-LIM-003", FakeMachine(devices=(gpu,)), **chunk)
+    assert other.found.endswith("so that its memory fraction is 0")
+    assert find("SGE-MEM-001", FakeMachine(devices=(gpu,)), **chunk).status is Status.OK

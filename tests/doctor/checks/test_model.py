@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.doctor.engine import Finding, Status
@@ -102,6 +103,7 @@ CASES: list[Case] = [
     *((f"SGE-MOD-00{n}", {"model": {"path": HERE}}, Status.SKIP, "not whole") for n in range(3, 7)),
     *((f"SGE-MOD-00{n}", {"model": {"path": "/no"}}, Status.SKIP, "no model") for n in range(3, 7)),
     ("SGE-MOD-007", REPO, Status.SKIP, "not known"),
+    ("SGE-MOD-007", {**REPO, "limits": {"context_length": 512}}, Status.SKIP, "not known"),
     ("SGE-MOD-007", {"model": {"path": "/no"}}, Status.SKIP, "not known"),
     ("SGE-MOD-007", {"limits": {"context_length": 4096}}, Status.OK, "4,096 of the model's 4,096"),
     ("SGE-MOD-007", {"limits": {"context_length": 4097}}, Status.ERROR, "positions for 4,096"),
@@ -212,7 +214,8 @@ def test_cls_pooling_needs_no_guard(folder: Path) -> None:
 
 def test_a_model_that_declares_no_pooling_gets_sglangs(folder: Path) -> None:
     (folder / "modules.json").unlink()
-    assert look("SGE-MOD-003", folder).found == "last token; the model declares none"
+    finding = look("SGE-MOD-003", folder)
+    assert (finding.status, finding.found) == (Status.OK, "last token; the model declares none")
 
 
 def test_several_faults_are_all_told_the_worst_first(folder: Path) -> None:
@@ -264,10 +267,9 @@ def test_code_is_told_and_is_a_warning_where_it_would_run(folder: Path) -> None:
     finding = look("SGE-MOD-006", folder)
     assert finding.status is Status.INFO
     assert "modeling.py; none of it is run" in finding.found
-    for spelling in ("trust-remote-code", "trust_remote_code"):
-        finding = look("SGE-MOD-006", folder, sglang={"extra_args": {spelling: True}})
-        assert finding.status is Status.WARN
-        assert "trust-remote-code" in finding.fix
+    finding = look("SGE-MOD-006", folder, sglang={"extra_args": {"trust-remote-code": True}})
+    assert finding.status is Status.WARN
+    assert yaml.safe_load(finding.fix) == {"sglang": {"extra_args": {"trust-remote-code": False}}}
     untrusted = look("SGE-MOD-006", folder, sglang={"extra_args": {"trust-remote-code": False}})
     assert untrusted.status is Status.INFO
 
