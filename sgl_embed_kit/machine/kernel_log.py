@@ -1,6 +1,6 @@
-"""The NVIDIA driver's own reports of trouble, Xids, in the kernel's log.
+"""The kernel's log: the NVIDIA driver's reports of trouble (Xids), and ends for want of memory.
 
-NVML has no history of them: it can only wait for the next. The log holds those since the
+NVML has no history of Xids: it can only wait for the next. The log holds what was since the
 start of the machine, as far as it reaches; in most containers it cannot be read.
 """
 
@@ -18,6 +18,7 @@ from sgl_embed_kit.data_files import data_file
 KERNEL_LOG = Path("/dev/kmsg")
 RECORD = 8192
 """Longest record of /dev/kmsg (LOG_LINE_MAX and PREFIX_MAX of the Linux kernel's printk)."""
+OOM_KILL = re.compile(r"(?i)out of memory: Killed process (\d+) \(")
 XID = re.compile(r"NVRM: Xid \((?:PCI:)?([0-9A-Fa-f:]+)\): (\d+)")
 
 
@@ -36,8 +37,38 @@ class Xid:
     seconds_ago: float
 
 
+@dataclass(frozen=True)
+class OomKill:
+    """The kernel ended a process for want of memory.
+
+    Attributes:
+        pid: The process, as the machine counts, not a container.
+        line: What the kernel wrote.
+        seconds_ago: How long ago.
+    """
+
+    pid: int
+    line: str
+    seconds_ago: float
+
+
 def read_xids(log: Path = KERNEL_LOG) -> tuple[Xid, ...] | None:
     """Return the driver's reports, the oldest first; None where the log cannot be read."""
+    records = _read(log)
+    if records is None:
+        return None
+    return tuple(xid for xid in map(parse_record, records) if xid is not None)
+
+
+def read_oom_kills(log: Path = KERNEL_LOG) -> tuple[OomKill, ...] | None:
+    """Return the ends for want of memory, the oldest first; None where it cannot be read."""
+    records = _read(log)
+    if records is None:
+        return None
+    return tuple(kill for kill in map(parse_oom_kill, records) if kill is not None)
+
+
+def _read(log: Path) -> list[str] | None:
     if not log.exists():
         return None
     try:
@@ -45,7 +76,7 @@ def read_xids(log: Path = KERNEL_LOG) -> tuple[Xid, ...] | None:
     except OSError:
         return None
     try:
-        return tuple(xid for xid in map(parse_record, _records(file)) if xid is not None)
+        return _records(file)
     except PermissionError:
         return None
     finally:
@@ -57,13 +88,32 @@ def parse_record(record: str) -> Xid | None:
 
     A record is "priority,sequence,microseconds,flags;text" (Documentation/ABI/testing/dev-kmsg).
     """
-    head, _, text = record.partition(";")
+    ago, text = _split(record)
     found = XID.match(text)
-    fields = head.split(",")
-    if found is None or len(fields) < 3 or not fields[2].isdigit():  # noqa: PLR2004
+    return Xid(int(found[2]), found[1].lower(), ago) if found and ago is not None else None
+
+
+def parse_oom_kill(record: str) -> OomKill | None:
+    """Return the end for want of memory that a record of /dev/kmsg tells, or None.
+
+    The text is "Memory cgroup out of memory: Killed process 5034 (python) total-vm:…", or
+    without its first two words where the whole machine was (mm/oom_kill.c).
+    """
+    ago, text = _split(record)
+    found = OOM_KILL.search(text)
+    if found is None or ago is None:
         return None
+    return OomKill(int(found[1]), text.splitlines()[0], ago)
+
+
+def _split(record: str) -> tuple[float | None, str]:
+    """Return how long ago a record was written, and its text."""
+    head, _, text = record.partition(";")
+    fields = head.split(",")
+    if len(fields) < 3 or not fields[2].isdigit():  # noqa: PLR2004
+        return None, text
     ago = time.clock_gettime(time.CLOCK_MONOTONIC) - int(fields[2]) / 1e6
-    return Xid(int(found[2]), found[1].lower(), max(0.0, ago))
+    return max(0.0, ago), text
 
 
 def _records(file: int) -> list[str]:
