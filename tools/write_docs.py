@@ -10,6 +10,7 @@ from typing import Any
 from sections import with_section
 
 from sgl_embed_kit.doctor.catalogue import About, catalogue
+from sgl_embed_kit.doctor.log_report import LogJson
 from sgl_embed_kit.doctor.report import ReportJson
 from sgl_embed_kit.launch.status import StatusJson
 from sgl_embed_kit.profile.editor import SCHEMA_FILE, json_schema
@@ -29,9 +30,11 @@ def pages() -> dict[str, str]:
     checks = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
     report = ReportJson.model_json_schema(mode="serialization")
     status = StatusJson.model_json_schema(mode="serialization")
+    log = LogJson.model_json_schema(mode="serialization")
     return {
         f"profiles/{SCHEMA_FILE}": json.dumps(json_schema(), indent=2) + "\n",
         "sgl_embed_kit/doctor/report.schema.json": json.dumps(report, indent=2) + "\n",
+        "sgl_embed_kit/doctor/log.schema.json": json.dumps(log, indent=2) + "\n",
         "sgl_embed_kit/launch/status.schema.json": json.dumps(status, indent=2) + "\n",
         "docs/profiles.md": with_section(page, "keys", key_table()),
         "docs/checks.md": with_section(checks, "checks", checks_section()),

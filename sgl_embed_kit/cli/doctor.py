@@ -23,7 +23,7 @@ from sgl_embed_kit.launch.profile import read_runnable
 from sgl_embed_kit.launch.quickstart import LOCAL_PROFILE, local_profile
 from sgl_embed_kit.machine import RealMachine
 from sgl_embed_kit.model.folder import Folders
-from sgl_embed_kit.sglang.diagnosis import diagnose
+from sgl_embed_kit.sglang.diagnosis import worst_start
 from sgl_embed_kit.sglang.installed import find_installed
 
 ON_THE_COMMAND_LINE = "--ignore on the command line"
@@ -186,16 +186,16 @@ def _diagnose(log: BinaryIO, fail_on: str, form: str) -> ExitCode:
             cure="sgl-embed doctor --log FILE --format json",
         )
     try:
-        found = diagnose(log)
+        start = worst_start(log)
     except OSError as error:
         raise UsageError(
             f"{log.name} cannot be read to its end.",
             why=error.strerror or str(error),
             cure=f"ls -l {log.name}",
         ) from error
-    click.echo(log_as_json(found) if form == "json" else log_as_text(found))
-    bad = {"error", fail_on}
-    return ExitCode.FAILED if any(d.problem.severity in bad for d in found) else ExitCode.OK
+    click.echo(log_as_json(start) if form == "json" else log_as_text(start))
+    bad = {"error", fail_on} & {found.problem.severity for found in start.found.values()}
+    return ExitCode.FAILED if bad or start.unknown else ExitCode.OK
 
 
 def _listed(option: str, text: str | None) -> list[str]:
