@@ -13,6 +13,8 @@ from sgl_embed_kit.machine.oom import OomEvent
 from sgl_embed_kit.sglang.diagnosis import Diagnosis, Start, starts
 
 GIB = 2**30
+POOL_TOO_SMALL = "pool-below-context"
+"""The warning at the start that foretells a queue which one long text blocks for ever."""
 SHELL = 128
 """What a shell adds to the number of the signal that a program died of."""
 
@@ -51,7 +53,7 @@ def explain_death(
     Args:
         log: The server's log, or its last part; it is read more than once.
         status: How its main process ended, negative for a signal; None where it lives and
-            is not ready in time.
+            is not ready in time, or answers no more.
         was_ready: Whether it has been ready.
         killed: That the system ended a process of the server for want of memory, or None.
 
@@ -66,7 +68,7 @@ def explain_death(
     if cause is not None:
         return _of(cause)
     if status is None:
-        return _hang(start)
+        return _stuck(start) if was_ready else _hang(start)
     if start.traceback.end is not None:
         return Death(
             what="The server ended with an error that nothing is known of.",
@@ -135,6 +137,22 @@ def _hang(start: Start) -> Death:
         line_number=start.last.number,
         why=start.phase.hangs,
         cure=start.phase.look,
+        upstream=None,
+        heals=True,
+    )
+
+
+def _stuck(start: Start) -> Death:
+    """Explain why a server that was ready lives and answers nothing."""
+    known = start.found.get(POOL_TOO_SMALL)
+    if known is not None:
+        return _of(known)
+    return Death(
+        what="The server lives and answers nothing.",
+        line=start.last.line,
+        line_number=start.last.number,
+        why="A request that cannot be scheduled, or a kernel that does not end, stops the others.",
+        cure="py-spy dump --pid $(pgrep -f sglang::scheduler)",
         upstream=None,
         heals=True,
     )

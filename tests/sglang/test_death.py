@@ -86,6 +86,7 @@ def test_of_several_tracebacks_it_is_that_of_the_process_which_died_first() -> N
     other = STRANGE.replace("never seen", "of another rank")
     serving = (BEGIN, BOUND, READY)
     assert "never seen" in explain(*serving, request, STRANGE, other, was_ready=True).line
+    assert "never seen" in explain(BEGIN, request, STRANGE).line
     assert "bad request" in explain(BEGIN, request, "x\n").line
     assert "bad request" in explain(BEGIN, request, request.replace("bad", "second")).line
     later = request.replace("bad", "later")
@@ -197,6 +198,17 @@ def test_a_start_that_hangs_is_told_by_its_last_phase_and_line() -> None:
 
 def test_a_start_that_hangs_after_an_error_is_told_by_the_error() -> None:
     assert explain(BEGIN, OOM, status=None).what.startswith("The GPU's memory was used up")
+
+
+def test_a_server_that_answers_no_more_is_told_by_what_its_start_foretold() -> None:
+    serving = (BEGIN, BOUND, READY, "[2026] Prefill batch, #new-seq: 1\n")
+    death = explain(*serving, status=None, was_ready=True)
+    assert death.what == "The server lives and answers nothing."
+    assert death.line == "[2026] Prefill batch, #new-seq: 1"
+    pool = "KV pool holds 1024 tokens, fewer than --context-length 2048.\n"
+    death = explain(BEGIN, pool, *serving[1:], status=None, was_ready=True)
+    assert death.cure == "limits: {context_length: 1024}  # in the profile; or less"
+    assert death.heals
 
 
 def test_only_the_last_start_of_a_log_is_explained() -> None:
