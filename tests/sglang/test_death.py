@@ -187,6 +187,13 @@ def test_where_nothing_else_is_known_the_first_processs_status_tells(
     assert explain(BEGIN, *lines, status=status).what == what
 
 
+def test_a_traceback_that_is_a_symptom_is_no_unknown_error() -> None:
+    raised = "Traceback (most recent call last):\n  File\n" + DIED.format(-11)
+    death = explain(BEGIN, raised, status=1)
+    assert death.what == "A process of the server ended with a segmentation fault."
+    assert death.line_number == 4
+
+
 def test_a_start_that_hangs_is_told_by_its_last_phase_and_line() -> None:
     death = explain(BEGIN, WEIGHTS, "shard 1\n", "\n", status=None)
     weights = next(phase for phase in start_phases() if phase.id == "weights")

@@ -114,6 +114,25 @@ def test_it_is_the_last_start_that_went_wrong_which_counts() -> None:
     assert cause_of(usage, refused, BEGIN, DIES, OOM, SIGQUIT) == "oom-starting"
 
 
+def test_where_no_start_went_wrong_it_is_the_last_that_is_told() -> None:
+    early = "WARNING: CPU device enabled, using torch native backend, low performance expected.\n"
+    log = BEGIN + BEGIN + early + BEGIN
+    assert diagnose(io.BytesIO(log.encode())) == []
+    (found,) = diagnose(io.BytesIO((log + early).encode()))
+    assert found.number == 5
+
+
+def test_a_traceback_is_an_unknown_death_only_where_a_process_died_of_nothing_known() -> None:
+    strange = "Traceback (most recent call last):\n  File\nStrangeError: new\n"
+    for lines, unknown in (
+        ((BEGIN, strange), None),
+        ((BEGIN, strange, SIGQUIT), "StrangeError: new"),
+        ((BEGIN, OOM, strange, SIGQUIT), None),
+    ):
+        (start,) = starts(io.BytesIO("".join(lines).encode()))
+        assert (start.unknown.line if start.unknown else None) == unknown
+
+
 def test_lines_before_a_first_start_belong_to_it() -> None:
     early = "WARNING: CPU device enabled, using torch native backend, low performance expected.\n"
     log = io.BytesIO((early + BEGIN + WEIGHTS).encode())
