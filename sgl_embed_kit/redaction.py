@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import getpass
 import ipaddress
-import json
 import os
 import re
 import shlex
@@ -19,7 +18,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from sgl_embed_kit.data_files import data_file
 
@@ -27,6 +25,7 @@ SHORTEST_SECRET = 6
 """A shorter value stands in too many other words, and would not be much of a secret."""
 SHORTEST_NAME = 3
 """Likewise for the name of a user or a host."""
+_ESCAPED = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 SECRET_NAME = re.compile(r"(?i)(?:token|key|password|passwd|secret|credentials?)$")
 """Names of variables and of fields whose values are taken for secrets."""
 ADDRESS = re.compile(
@@ -94,10 +93,21 @@ class Redactor:
         """
         for kind, pattern in self._known:
             text = self._replace(kind, pattern, text)
-        for kind, pattern in _rules():
-            text = self._replace(kind, pattern, text)
+        for rule in _rules():
+            text = self._replace(rule.kind, rule.pattern, text)
         if addresses:
             text = ADDRESS_V4.sub(self._address, ADDRESS.sub(self._address, text))
+        return text
+
+    def keys(self, text: str) -> str:
+        """Return a text without keys; what else is private stays, as in a log of one's own."""
+        for kind, pattern in self._known:
+            if kind == "key":
+                text = self._replace(kind, pattern, text)
+        lowered = text.lower()
+        for rule in _key_rules():
+            if any(hint in lowered for hint in rule.hints):
+                text = self._replace(rule.kind, rule.pattern, text)
         return text
 
     def command(self, argv: Sequence[str]) -> str:
@@ -157,9 +167,10 @@ class Redactor:
 
 def _known(private: Private) -> Iterator[tuple[str, re.Pattern[str]]]:
     """Yield the patterns of what is known, longer texts first: one may be within another."""
-    forms = {form for secret in private.secrets for form in _forms(secret)}
-    for form in sorted(forms, key=len, reverse=True):
-        yield "key", re.compile(re.escape(form))
+    secrets = {line for secret in private.secrets for line in (secret, *secret.splitlines())}
+    for secret in _longest_first(secrets):
+        if len(secret) >= SHORTEST_SECRET:
+            yield "key", re.compile("".join(map(_in_any_form, secret)))
     for home in _longest_first(private.homes):
         yield "home folder", re.compile(rf"(?<![\w.]){re.escape(home.rstrip('/'))}(?![\w\-])")
     for kind, names in (("host name", private.hosts), ("user name", private.users)):
@@ -171,11 +182,33 @@ def _known(private: Private) -> Iterator[tuple[str, re.Pattern[str]]]:
                 )
 
 
-def _forms(secret: str) -> set[str]:
-    """Return how a secret may be written: as it is, in JSON, in an address."""
-    if len(secret) < SHORTEST_SECRET:
-        return set()
-    return {secret, json.dumps(secret)[1:-1], quote(secret, safe=""), quote(secret)}
+def _in_any_form(char: str) -> str:
+    """Return a pattern of a character of a secret: as it is, or escaped however often.
+
+    By JSON, by Python's repr, by a shell, in an address; a text within a text is escaped
+    once more, which only makes more backslashes.
+    """
+    if re.fullmatch(r"[A-Za-z0-9._~-]", char):
+        return re.escape(char)
+    units = char.encode("utf-16-be", "surrogatepass")
+    utf_8 = char.encode("utf-8", "surrogateescape" if "\udc80" <= char <= "\udcff" else "replace")
+    code = f"{ord(char):x}"
+    forms = [
+        rf"\\*{re.escape(char)}",
+        "".join(f"%(?i:{byte:02x})" for byte in utf_8),
+        "".join(rf"\\+x(?i:{byte:02x})" for byte in utf_8),
+        "".join(rf"\\+u(?i:{units[i : i + 2].hex()})" for i in range(0, len(units), 2)),
+        rf"\\+(?:x|u|U)0*(?i:{code})",
+    ]
+    if char in _ESCAPED:
+        forms.append(rf"\\+{_ESCAPED[char]}")
+    if char == "\\":
+        forms[0] = r"\\+"
+    if char == "'":
+        forms.append(r"""'[\\"]+'(?:[\\"]+)?'""")  # a quote between quotes
+    if char == " ":
+        forms.append(r"\+")
+    return f"(?:{'|'.join(forms)})"
 
 
 def _longest_first(texts: Iterable[str]) -> list[str]:
@@ -196,9 +229,32 @@ def _home() -> str:
         return ""
 
 
+@dataclass(frozen=True)
+class Rule:
+    """How a kind of what is private looks.
+
+    Attributes:
+        kind: The kind.
+        pattern: What it looks like.
+        hints: Lower-case texts of which one stands in every match of a key.
+    """
+
+    kind: str
+    pattern: re.Pattern[str]
+    hints: tuple[str, ...]
+
+
 @cache
-def _rules() -> list[tuple[str, re.Pattern[str]]]:
-    return [(rule["kind"], re.compile(rule["pattern"])) for rule in _rules_file()["rules"]]
+def _rules() -> list[Rule]:
+    return [
+        Rule(rule["kind"], re.compile(rule["pattern"]), tuple(rule.get("hints", ())))
+        for rule in _rules_file()["rules"]
+    ]
+
+
+@cache
+def _key_rules() -> list[Rule]:
+    return [rule for rule in _rules() if rule.hints]
 
 
 @cache

@@ -1,7 +1,10 @@
 """What is taken out of a text to be shared, and what stays in it."""
 
 import json
+import shlex
 import socket
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -54,6 +57,7 @@ def test_each_kind_is_found_where_it_stands(text: str, redacted: str, kind: str)
     redact = Redactor()
     assert redact(text) == redacted
     assert redact.removed == {kind: 1}
+    assert Redactor().keys(text) == (redacted if "key" in kind else text)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +116,52 @@ def test_a_secret_with_quotes_is_found_in_json_too() -> None:
     secret = 'pa"ss\\word'
     text = json.dumps({"log": f"it was {secret}"})
     assert json.loads(Redactor(Private((secret,)))(text)) == {"log": "it was <key>"}
+
+
+writings = {
+    "as it is": str,
+    "JSON": lambda text: json.dumps({"x": text}),
+    "JSON in UTF-8": lambda text: json.dumps({"x": text}, ensure_ascii=False),
+    "JSON in JSON": lambda text: json.dumps([json.dumps([text])]),
+    "repr": lambda text: repr({"x": text}),
+    "repr in repr": lambda text: repr([repr([text])]),
+    "repr in JSON": lambda text: json.dumps({"x": repr({"y": text})}),
+    "ascii": ascii,
+    "bytes": lambda text: repr(text.encode("utf-8", "surrogateescape")),
+    "shell": shlex.quote,
+    "shell in JSON": lambda text: json.dumps(f"run {shlex.quote(text)}"),
+    "address": lambda text: f"http://h/?x={quote(text, safe='', errors='surrogateescape')}",
+    "form": lambda text: f"x={quote_plus(text, errors='surrogateescape')}",
+}
+"""Ways in which a program may write a text down."""
+awkward = st.text(
+    st.one_of(
+        st.sampled_from("\"'\\$ ab/+%&é漢😀\udcff\t"), st.characters(exclude_categories=["Cs"])
+    ),
+    min_size=6,
+    max_size=20,
+)
+
+
+@pytest.mark.parametrize("write", writings.values(), ids=writings.keys())
+@given(secret=awkward)
+def test_a_secret_is_found_however_it_is_written(write: Callable[[str], str], secret: str) -> None:
+    written = write(secret)
+    shown = Redactor(Private((secret,))).keys(f"<{written}> <{written}>")
+    assert written not in shown
+    assert shown.count("<key>") == 2
+
+
+def test_each_line_of_a_secret_is_one() -> None:
+    redact = Redactor(Private(("first-line\nsecond-line\nab",)))
+    assert redact.keys("first-line x\nsecond-line y\nab") == "<key> x\n<key> y\nab"
+
+
+def test_ones_own_log_keeps_all_but_keys() -> None:
+    redact = Redactor(Private(("s3cr3t",), ("alice",), ("/srv/alice",), ("node7",)))
+    text = "/home/bob /srv/alice node7 10.0.0.5 GPU-3f2504e0-4f89-11d3-9a0c-0305e82c3301"
+    assert redact.keys(f"{text} s3cr3t api_key='abc'") == f"{text} <key> api_key='<key>'"
+    assert redact.removed == {"key": 2}
 
 
 def test_a_name_of_a_field_says_that_its_value_is_a_key() -> None:
