@@ -65,11 +65,16 @@ def private_here(secrets: Iterable[str] = (), env: Mapping[str, str] = os.enviro
     host = socket.gethostname()
     named = [env.get(name, "") for name in ("USER", "LOGNAME", "USERNAME", "SUDO_USER")]
     return Private(
-        secrets=(*secrets, *(text for name, text in env.items() if SECRET_NAME.search(name))),
+        secrets=(*secrets, *secrets_in(env)),
         users=(*named, _user()),
         homes=(env.get("HOME", ""), _home()),
         hosts=(host, host.partition(".")[0], env.get("HOSTNAME", "")),
     )
+
+
+def secrets_in(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the values of the variables that are named like secrets."""
+    return tuple(text for name, text in env.items() if SECRET_NAME.search(name))
 
 
 class Redactor:
@@ -205,7 +210,7 @@ def _in_any_form(char: str) -> str:
     if char == "\\":
         forms[0] = r"\\+"
     if char == "'":
-        forms.append(r"""'[\\"]+'(?:[\\"]+)?'""")  # a quote between quotes
+        forms.append(r"""\\*'[\\"]+'[\\"]*'""")  # a quote between quotes
     if char == " ":
         forms.append(r"\+")
     return f"(?:{'|'.join(forms)})"

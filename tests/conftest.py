@@ -25,7 +25,8 @@ import pytest
 
 from sgl_embed_kit.cli.main import main
 from sgl_embed_kit.doctor import Subject
-from sgl_embed_kit.launch.events import Ready, nobody
+from sgl_embed_kit.launch.event_json import JsonEvents
+from sgl_embed_kit.launch.events import Ready
 from sgl_embed_kit.launch.server import running_server
 from sgl_embed_kit.machine import RealMachine
 from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
@@ -206,10 +207,16 @@ def cpu_argv(model: Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def tiny_qwen() -> Iterator[Ready]:
+def tiny_qwen_events() -> list[str]:
+    """What was told of the start of `tiny_qwen`, a JSON object a line."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen(tiny_qwen_events: list[str]) -> Iterator[Ready]:
     """The tiny random Qwen3, started through the library."""
     profile = load_profile("tiny-cpu").with_server(port=free_port())
     subject = Subject.of(profile, find_installed(), RealMachine())
     subject.source.make()
     with running_server(subject) as server:
-        yield server.wait_until_ready(nobody)
+        yield server.wait_until_ready(JsonEvents(tiny_qwen_events.append))

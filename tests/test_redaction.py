@@ -130,6 +130,7 @@ writings = {
     "bytes": lambda text: repr(text.encode("utf-8", "surrogateescape")),
     "shell": shlex.quote,
     "shell in JSON": lambda text: json.dumps(f"run {shlex.quote(text)}"),
+    "shell in repr": lambda text: repr([shlex.quote(text), "it's"]),
     "address": lambda text: f"http://h/?x={quote(text, safe='', errors='surrogateescape')}",
     "form": lambda text: f"x={quote_plus(text, errors='surrogateescape')}",
 }

@@ -12,6 +12,7 @@ from sections import with_section
 from sgl_embed_kit.doctor.catalogue import About, catalogue
 from sgl_embed_kit.doctor.log_report import LogJson
 from sgl_embed_kit.doctor.report import ReportJson
+from sgl_embed_kit.launch.event_json import event_schema
 from sgl_embed_kit.launch.status import StatusJson
 from sgl_embed_kit.profile.editor import SCHEMA_FILE, json_schema
 
@@ -36,6 +37,7 @@ def pages() -> dict[str, str]:
         "sgl_embed_kit/doctor/report.schema.json": json.dumps(report, indent=2) + "\n",
         "sgl_embed_kit/doctor/log.schema.json": json.dumps(log, indent=2) + "\n",
         "sgl_embed_kit/launch/status.schema.json": json.dumps(status, indent=2) + "\n",
+        "sgl_embed_kit/launch/event.schema.json": json.dumps(event_schema(), indent=2) + "\n",
         "docs/profiles.md": with_section(page, "keys", key_table()),
         "docs/checks.md": with_section(checks, "checks", checks_section()),
     }

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sgl_embed_kit.cli.console import Steps, preflight, steps
-from sgl_embed_kit.cli.options import profile_options
+from sgl_embed_kit.cli.console import Steps, preflight, show_log, steps
+from sgl_embed_kit.cli.options import log_options, profile_options
 from sgl_embed_kit.cli.servers import note_mended
 from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.doctor.checks import CHECKS, CHECKS_BEFORE_FILES, CHECKS_OF_FILES
@@ -25,6 +25,7 @@ from sgl_embed_kit.sglang.installed import find_installed
 from sgl_embed_kit.sglang.tables import keep_table
 
 if TYPE_CHECKING:
+    from sgl_embed_kit.launch.event_json import JsonEvents
     from sgl_embed_kit.launch.events import Event, Ready, Restarting
     from sgl_embed_kit.machine.servers import Registration
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("profile")
 @profile_options
+@log_options
 @click.option("--dry-run", is_flag=True, help="Print the command and start nothing.")
 @click.option(
     "--format",
@@ -42,7 +44,13 @@ if TYPE_CHECKING:
     help="How --dry-run prints the command.",
 )
 def command(
-    profile: str, settings: tuple[str, ...], allow_unsafe: bool, dry_run: bool, form: str
+    profile: str,
+    settings: tuple[str, ...],
+    allow_unsafe: bool,
+    json_events: JsonEvents | None,
+    verbose: bool,
+    dry_run: bool,
+    form: str,
 ) -> ExitCode:
     """Start the server that a profile describes.
 
@@ -56,6 +64,8 @@ def command(
     if dry_run:
         show_command(subject.command(shown=loaded.shown), form)
         return ExitCode.OK
+    if json_events is not None:
+        json_events.shown = loaded.mask
     if installed is not None:
         keep_table(installed)
     note_mended()
@@ -72,7 +82,7 @@ def command(
             subject = bring_files(subject, shown)
         if subject.folder != seen and not preflight(subject, CHECKS_OF_FILES):
             return ExitCode.FAILED
-        serve(subject, registration)
+        serve(subject, registration, json_events, verbose=verbose)
     return ExitCode.OK
 
 
@@ -106,23 +116,35 @@ def bring_files(subject: Subject, shown: Steps) -> Subject:
     return subject.with_files(source.make(subject.profile.model.revision))
 
 
-def serve(subject: Subject, registration: Registration) -> None:
-    """Keep the server up until a stop signal comes, at whatever moment of its life."""
+def serve(
+    subject: Subject,
+    registration: Registration,
+    json_events: JsonEvents | None,
+    *,
+    verbose: bool,
+) -> None:
+    """Keep the server up until a stop signal comes, at whatever moment of its life.
+
+    Args:
+        subject: What to serve.
+        registration: Its record.
+        json_events: Who is told of what happens; None: the user.
+        verbose: Whether SGLang's own log is shown.
+    """
     from sgl_embed_kit.launch.events import Ready, Restarting
     from sgl_embed_kit.launch.supervisor import keep_up  # brings the HTTP client
 
-    with steps() as shown:
+    with steps(whole_lines=verbose) as shown:
 
         def follow(event: Event) -> None:
             shown.follow(event)
             if isinstance(event, Ready):
-                shown.end()
                 click.echo(subject.mask(ready_lines(event)))
             elif isinstance(event, Restarting):
                 shown.stop()
                 click.echo(subject.mask(restarting_lines(event)), err=True)
 
-        keep_up(subject, follow, registration)
+        keep_up(subject, json_events or follow, registration, show_log if verbose else None)
 
 
 def restarting_lines(event: Restarting) -> str:

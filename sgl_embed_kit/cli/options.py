@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from sgl_embed_kit.errors import ExitCode, KitError
+
+if TYPE_CHECKING:
+    from sgl_embed_kit.launch.event_json import JsonEvents
 
 
 def profile_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,3 +43,48 @@ def key_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="With --url: the variable with the server's key. Default: as the profile says; "
         "without a profile, SGL_EMBED_API_KEY if it is set.",
     )(command)
+
+
+def log_options(command: Callable[..., ExitCode]) -> Callable[..., ExitCode]:
+    """Add `--log-format` and `--verbose` to a command that runs a server.
+
+    The command is given `json_events`, None for text, and `verbose`. Its end, however it
+    comes, is the last event.
+    """
+
+    @wraps(command)
+    def follow_to_the_end(*args: Any, log_format: str, **options: Any) -> ExitCode:
+        if log_format == "text":
+            return command(*args, json_events=None, **options)
+        events = _json_events()
+        try:
+            code = command(*args, json_events=events, **options)
+        except KitError as error:
+            _tell_end(events, error.exit_code, error.what, error.why, error.cure)
+            raise
+        except KeyboardInterrupt:
+            _tell_end(events, ExitCode.INTERRUPTED, "Interrupted.")
+            raise
+        _tell_end(events, code)
+        return code
+
+    verbose = click.option("-v", "--verbose", is_flag=True, help="Show SGLang's log, on stderr.")
+    return click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="Tell what happens as text, or as JSON: an object a line, on stdout.",
+    )(verbose(follow_to_the_end))
+
+
+def _json_events() -> JsonEvents:
+    from sgl_embed_kit.launch.event_json import JsonEvents
+
+    return JsonEvents(click.echo)  # which flushes: a collector sees it at once
+
+
+def _tell_end(events: JsonEvents, code: ExitCode, *texts: str) -> None:
+    from sgl_embed_kit.launch.events import Ended
+
+    events(Ended(int(code), *texts))

@@ -92,7 +92,7 @@ def _check_and_serve(
         _show_vectors(brought, ready)
         if not once:
             click.echo("\nServing until Ctrl-C.", err=True)
-            wait_for_stop_signal(server)
+            wait_for_stop_signal(server, shown.follow)
         stop(server)
     return ExitCode.OK
 

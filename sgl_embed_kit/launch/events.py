@@ -10,14 +10,76 @@ from sgl_embed_kit.sglang.log import Phase
 
 
 @dataclass(frozen=True)
+class Started:
+    """The server's process runs.
+
+    Attributes:
+        pid: Id of its main process.
+        log: Its log file.
+    """
+
+    pid: int
+    log: Path
+
+
+@dataclass(frozen=True)
 class PhaseBegan:
     """A part of the start has begun; the one before it is over.
 
     Attributes:
         phase: Which.
+        expected: Seconds that it took the last times; None where there were none.
     """
 
     phase: Phase
+    expected: float | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A part of the start has come some way.
+
+    Attributes:
+        phase: Which.
+        done: Of its files, or of its sizes of a batch, how many are done.
+        total: How many there are.
+    """
+
+    phase: Phase
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """A line of the log tells of something wrong, and the server is not ready yet.
+
+    Attributes:
+        problem: Its id in sglang/problems.yaml.
+        severity: `warn`, or `error`: the server may end of it.
+        means: What it means.
+        cure: What cures it.
+        line: The line.
+    """
+
+    problem: str
+    severity: str
+    means: str
+    cure: str
+    line: str
+
+
+@dataclass(frozen=True)
+class LogTrouble:
+    """The log file misses lines; the server runs on, and writing is tried again.
+
+    Attributes:
+        log: The file.
+        why: What is wrong with it.
+    """
+
+    log: Path
+    why: str
 
 
 @dataclass(frozen=True)
@@ -89,7 +151,36 @@ class WaitingForMemory:
     missing: int
 
 
-Event = PhaseBegan | Ready | Restarting | WaitingForMemory | Stopping | Stopped
+@dataclass(frozen=True)
+class Ended:
+    """The command ends: the last event of all.
+
+    Attributes:
+        exit_code: Its exit code.
+        what: What happened; empty where all is well.
+        why: Why; empty where `what` says it.
+        cure: What cures it; empty where nothing is known.
+    """
+
+    exit_code: int
+    what: str = ""
+    why: str = ""
+    cure: str = ""
+
+
+Event = (
+    Started
+    | PhaseBegan
+    | Progress
+    | Noticed
+    | LogTrouble
+    | Ready
+    | Restarting
+    | WaitingForMemory
+    | Stopping
+    | Stopped
+    | Ended
+)
 OnEvent = Callable[[Event], None]
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +15,10 @@ import psutil
 
 from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.folders import log_folder, log_name
+from sgl_embed_kit.launch.log_file import LogFile
+from sgl_embed_kit.launch.output import Output
 from sgl_embed_kit.launch.signals import interrupts_deferred
+from sgl_embed_kit.redaction import Private, Redactor, secrets_in
 from sgl_embed_kit.sglang.command import Command
 
 POLL_SECONDS = 0.2
@@ -27,15 +30,28 @@ class ServerProcess:
 
     It leads a session of its own, so that Ctrl-C in the terminal reaches only the
     launcher, and so that whatever it spawns can be ended as one group. Its output goes
-    straight to the log file: no pipe can fill up and block it. It ends with the launcher,
-    also where that is killed, if the launcher's main thread starts it.
+    through a pipe to the log file. It ends with the launcher, also where that is killed, if
+    the launcher's main thread starts it.
+
+    Attributes:
+        log: Its log file.
+        output: What it prints, without keys.
     """
 
-    def __init__(self, command: Command, program: Path, log: Path) -> None:
+    def __init__(
+        self, command: Command, program: Path, log: Path, keys: Iterable[str] = ()
+    ) -> None:
         """Start the server.
 
+        Args:
+            command: What starts it.
+            program: The `sglang` of its environment.
+            log: Its log file, which is made.
+            keys: Values that it is given in other ways than the environment, and that its
+                log must not hold.
+
         Raises:
-            KitError: the log cannot be written, or the program cannot be started.
+            KitError: the program cannot be started.
         """
         self.log = log
         if command.argv[0] == "python":
@@ -45,18 +61,19 @@ class ServerProcess:
         env = {**kept, **command.env, "PYTHONUNBUFFERED": "1"}
         # Kernels are compiled with the ninja of the same environment, activated or not.
         env["PATH"] = f"{program.parent}{os.pathsep}{env.get('PATH', os.defpath)}"
+        redact = Redactor(Private((*keys, *secrets_in(env)))).keys
+        self.output = Output(LogFile(log), redact)
         try:
             program.stat()
-            with log.open("xb") as output, interrupts_deferred():
+            with interrupts_deferred(), self.output.taking() as pipe:
                 self._process = subprocess.Popen(
                     argv,
                     env=env,
                     stdin=subprocess.DEVNULL,
-                    stdout=output,
+                    stdout=pipe,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
-                self._log_read = 0
         except OSError as error:
             raise KitError(
                 "The server could not be started.", why=f"{error.filename}: {error.strerror}"
@@ -71,18 +88,10 @@ class ServerProcess:
         """Return the main process's exit status, or None while it runs."""
         return self._process.poll()
 
-    def new_log_lines(self) -> list[str]:
-        """Return the whole lines that were added to the log since the last call."""
-        with self.log.open("rb") as file:
-            file.seek(self._log_read)
-            added = file.read()
-        whole = added[: added.rfind(b"\n") + 1]
-        self._log_read += len(whole)
-        return whole.decode("utf-8", "replace").splitlines()
-
-    def whole_log(self) -> str:
-        """Return everything that the server has printed."""
-        return self.log.read_text(encoding="utf-8", errors="replace")
+    def end_of_log(self) -> str:
+        """Return the last lines of all that has been printed up to now."""
+        self.output.catch_up()
+        return str(self.output.end)
 
     def listens_on(self, port: int) -> bool:
         """Say whether it is this server's main process that listens on a port."""
@@ -130,6 +139,7 @@ class ServerProcess:
         deadline = time.monotonic() + 5
         while _group_exists(self.pid) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
+        self.output.close()
 
 
 def log_file(name: str) -> Path:

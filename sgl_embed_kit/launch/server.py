@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Iterator
@@ -12,8 +13,19 @@ from typing import NoReturn
 from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.errors import NotReadyError, ServerDiedError
 from sgl_embed_kit.launch.address import url_of
-from sgl_embed_kit.launch.events import OnEvent, PhaseBegan, Ready, Stopped, Stopping
+from sgl_embed_kit.launch.events import (
+    LogTrouble,
+    OnEvent,
+    Ready,
+    Started,
+    Stopped,
+    Stopping,
+    nobody,
+)
+from sgl_embed_kit.launch.expectations import NO_PAST, PastStarts, past_starts
+from sgl_embed_kit.launch.following import StartLog
 from sgl_embed_kit.launch.keys_file import KeysFile, keys_file
+from sgl_embed_kit.launch.output import Show, echoed
 from sgl_embed_kit.launch.process import POLL_SECONDS, ServerProcess, log_file
 from sgl_embed_kit.launch.readiness import Readiness
 from sgl_embed_kit.launch.registration import recorded, registered_server
@@ -22,8 +34,8 @@ from sgl_embed_kit.machine.process_id import process_id
 from sgl_embed_kit.machine.servers import Registration
 from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.keys import read_key
-from sgl_embed_kit.sglang.diagnosis import diagnose, root_cause
-from sgl_embed_kit.sglang.log import BATCH, IMPORTING, Phase, phase_of, why_it_died
+from sgl_embed_kit.sglang.diagnosis import Diagnosis, diagnose, root_cause
+from sgl_embed_kit.sglang.log import BATCH, why_it_died
 
 
 class RunningServer:
@@ -37,12 +49,15 @@ class RunningServer:
         *,
         api_key: str | None = None,
         keys_file: KeysFile | None = None,
+        past: PastStarts = NO_PAST,
     ) -> None:
         self.profile = profile
         self.process = process
         self._registration = registration
         self._api_key = api_key
         self._keys_file = keys_file
+        self._past = past
+        self._lines = process.output.reader()
         self._started = time.monotonic()
         self._batches = 0
 
@@ -55,42 +70,41 @@ class RunningServer:
             KitError: it refuses to embed, or its vectors have another dimension.
         """
         on_event = recorded(self._registration, on_event)
-        began = [(IMPORTING, self._started)]
-        on_event(PhaseBegan(IMPORTING))
+        start = self._begin(on_event)
         limit = self.profile.launch.timeout_seconds
         with Readiness(self.profile, self.process, self._api_key) as readiness:
             while True:
+                if self.process.exit_status() is not None:
+                    self.process.output.catch_up()
+                self._follow(start, on_event)
                 self._raise_if_dead()
-                for phase in self._new_phases():
-                    began.append((phase, time.monotonic()))
-                    on_event(PhaseBegan(phase))
                 dimension = readiness.dimension()
                 if dimension is not None:
                     break
                 if time.monotonic() > self._started + limit:
                     raise NotReadyError(
                         f"The server was not ready within {limit:g} s.",
-                        why=f"Its last phase was: {began[-1][0].label}.",
+                        why=f"Its last phase was: {start.phases[-1][0].label}.",
                         cure=f"less {self.process.log}",
                     )
                 time.sleep(POLL_SECONDS)
+        self._follow(start, on_event)
         now = time.monotonic()
-        ends = [start for _, start in began[1:]] + [now]
+        phases = start.seconds(now)
+        self._past.remember({phase.id: seconds for phase, seconds in phases.items()})
         ready = Ready(
             url=url_of(self.profile),
             model=self.profile.model.name,
             dimension=dimension,
             seconds=now - self._started,
-            phases=tuple(
-                (phase.label, end - start) for (phase, start), end in zip(began, ends, strict=True)
-            ),
+            phases=tuple((phase.label, seconds) for phase, seconds in phases.items()),
             pid=self.process.pid,
             log=self.process.log,
         )
         on_event(ready)
         return ready
 
-    def wait(self) -> None:
+    def wait(self, on_event: OnEvent = nobody) -> None:
         """Wait for as long as the server lives and is well.
 
         Raises:
@@ -99,7 +113,8 @@ class RunningServer:
         with watching(self.profile, self._api_key, lambda: self._batches) as watchdog:
             while True:
                 self._raise_if_dead()
-                self._batches += sum(BATCH in line for line in self.process.new_log_lines())
+                self._batches += sum(BATCH in line.text for line in self._lines.new_lines())
+                self._tell_of_log(on_event)
                 if watchdog.is_ill:
                     self._raise_hung(watchdog.stalled_seconds)
                 time.sleep(POLL_SECONDS)
@@ -112,15 +127,31 @@ class RunningServer:
         self.process.stop(seconds)
         on_event(Stopped())
 
-    def _new_phases(self) -> list[Phase]:
-        phases = [phase for line in self.process.new_log_lines() if (phase := phase_of(line))]
-        if phases and self._keys_file is not None:
-            self._keys_file.remove()  # the first phase begins when all arguments were read
-        return phases
+    def _begin(self, on_event: OnEvent) -> StartLog:
+        start = StartLog(self._started, self._past.expected())
+        on_event(Started(self.process.pid, self.process.log))
+        on_event(start.begin())
+        return start
+
+    def _follow(self, start: StartLog, on_event: OnEvent) -> None:
+        """Tell of what was printed since the last time."""
+        output = self.process.output
+        for event in start.read(self._lines.new_lines(), output.begun_line()):
+            on_event(event)
+        if len(start.phases) > 1 and self._keys_file is not None:
+            self._keys_file.remove()  # the second phase begins when all arguments were read
+        self._tell_of_log(on_event)
+
+    def _tell_of_log(self, on_event: OnEvent) -> None:
+        for why in self.process.output.log.new_troubles():
+            on_event(LogTrouble(self.process.log, why))
+
+    def _cause(self) -> Diagnosis | None:
+        log = self.process.end_of_log().encode("utf-8", "surrogateescape")
+        return root_cause(diagnose(io.BytesIO(log)))
 
     def _raise_hung(self, seconds: float) -> NoReturn:
-        with self.process.log.open("rb") as log:
-            cause = root_cause(diagnose(log))
+        cause = self._cause()
         why = f"No vector came back and no tokens moved for {seconds:.0f} s."
         raise ServerDiedError(
             "The server hung.",
@@ -133,9 +164,8 @@ class RunningServer:
         if status is None:
             return
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        with self.process.log.open("rb") as log:
-            cause = root_cause(diagnose(log))
-        why = why_it_died(self.process.whole_log())
+        cause = self._cause()
+        why = why_it_died(self.process.end_of_log())
         raise ServerDiedError(
             f"The server {how}.",
             why=f"{cause.problem.means}\n{why}" if cause else why,
@@ -145,13 +175,14 @@ class RunningServer:
 
 @contextmanager
 def running_server(
-    subject: Subject, registration: Registration | None = None
+    subject: Subject, registration: Registration | None = None, show_log: Show | None = None
 ) -> Iterator[RunningServer]:
     """Start the server of a subject, and stop it whatever happens in the block.
 
     Args:
         subject: What is to be served.
         registration: Its record; None for one of its own.
+        show_log: Takes the lines that it prints, without keys.
 
     Raises:
         AlreadyRunsError: a server of ours has its address.
@@ -172,17 +203,23 @@ def running_server(
             argv = (*command.argv, "--config", str(file.path))
             command = replace(command, argv=argv)
         log = log_file(subject.mask(subject.profile.model.name))
-        process = ServerProcess(command, subject.installed.command, log)
+        process = ServerProcess(command, subject.installed.command, log, keys.values())
         server = RunningServer(
-            subject.profile, process, registration, api_key=keys.get("api-key"), keys_file=file
+            subject.profile,
+            process,
+            registration,
+            api_key=keys.get("api-key"),
+            keys_file=file,
+            past=past_starts(subject),
         )
-        try:
-            registration.update(
-                server=process_id(process.pid, command.argv[1:]),
-                name=subject.mask(subject.profile.model.name),
-                model=subject.mask(subject.profile.model.path),
-                log=str(log),
-            )
-            yield server
-        finally:
-            process.stop(subject.profile.server.drain_seconds)
+        with echoed(process.output, show_log):
+            try:
+                registration.update(
+                    server=process_id(process.pid, command.argv[1:]),
+                    name=subject.mask(subject.profile.model.name),
+                    model=subject.mask(subject.profile.model.path),
+                    log=str(log),
+                )
+                yield server
+            finally:
+                process.stop(subject.profile.server.drain_seconds)

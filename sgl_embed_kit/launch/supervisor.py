@@ -9,6 +9,7 @@ from contextlib import suppress
 from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.errors import NotReadyError, ServerDiedError
 from sgl_embed_kit.launch.events import OnEvent, Restarting, WaitingForMemory
+from sgl_embed_kit.launch.output import Show
 from sgl_embed_kit.launch.registration import recorded
 from sgl_embed_kit.launch.restart import GiveUp, Restarts
 from sgl_embed_kit.launch.server import RunningServer, running_server
@@ -24,13 +25,19 @@ TOLERANCE = 256 * 2**20
 """Bytes that may be missing of what was free before: other programs come and go."""
 
 
-def keep_up(subject: Subject, on_event: OnEvent, registration: Registration) -> None:
+def keep_up(
+    subject: Subject,
+    on_event: OnEvent,
+    registration: Registration,
+    show_log: Show | None = None,
+) -> None:
     """Run the server until a KeyboardInterrupt asks to stop; then end it whole.
 
     Args:
         subject: What is served.
         on_event: Told of what happens.
         registration: The server's record, through all its lives.
+        show_log: Takes the lines that the server prints, without keys.
 
     Raises:
         ServerDiedError: it died or hung, and another start would not help or is not wanted.
@@ -43,7 +50,7 @@ def keep_up(subject: Subject, on_event: OnEvent, registration: Registration) -> 
         while True:
             free = free_memory(subject.profile, subject.machine)
             try:
-                with running_server(subject, registration) as server:
+                with running_server(subject, registration, show_log) as server:
                     _one_life(server, restarts, on_event)
             except (ServerDiedError, NotReadyError) as error:
                 delay = _delay_after(error, restarts, subject.profile, told)
@@ -55,7 +62,7 @@ def _one_life(server: RunningServer, restarts: Restarts, on_event: OnEvent) -> N
     try:
         server.wait_until_ready(on_event)
         restarts.was_ready = True
-        server.wait()
+        server.wait(on_event)
     except KeyboardInterrupt:
         server.stop(on_event)
         raise

@@ -45,11 +45,11 @@ def wait_for_line(server: ServerProcess, text: str) -> str:
     """Return the first line of the log that contains `text`."""
     deadline = time.monotonic() + LIMIT
     while time.monotonic() < deadline:
-        for line in server.whole_log().splitlines():
+        for line in server.end_of_log().splitlines():
             if text in line:
                 return line
         time.sleep(0.02)
-    raise AssertionError(f"no line with {text!r} in {server.whole_log()!r}")
+    raise AssertionError(f"no line with {text!r} in {server.end_of_log()!r}")
 
 
 def test_output_goes_to_the_log_and_comes_back_in_whole_lines(start: Start) -> None:
@@ -59,11 +59,14 @@ def test_output_goes_to_the_log_and_comes_back_in_whole_lines(start: Start) -> N
         "print('tw', end='', flush=True); time.sleep(0.5); print('o', file=sys.stderr)\n"
         "time.sleep(60)"
     )
+    reader = server.output.reader()
     wait_for_line(server, "one")
-    assert server.new_log_lines() == ["one serve 1"]
-    assert server.new_log_lines() == []
+    assert [line.text for line in reader.new_lines()] == ["one serve 1"]
+    assert reader.new_lines() == []
     wait_for_line(server, "two")
-    assert server.new_log_lines() == ["two"]
+    assert [line.text for line in reader.new_lines()] == ["two"]
+    assert server.log.read_text() == "one serve 1\ntwo\n"
+    assert stat.S_IMODE(server.log.stat().st_mode) == 0o600
 
 
 def test_a_polite_server_is_stopped_by_sigterm_alone(start: Start) -> None:
@@ -75,7 +78,7 @@ def test_a_polite_server_is_stopped_by_sigterm_alone(start: Start) -> None:
     wait_for_line(server, "up")
     server.stop(LIMIT)
     assert server.exit_status() == 0
-    assert "drained" in server.whole_log()
+    assert "drained" in server.end_of_log()
 
 
 def test_a_stubborn_server_is_killed_after_its_grace(start: Start) -> None:
