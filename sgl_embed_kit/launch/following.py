@@ -32,6 +32,7 @@ class StartLog:
         self.phases: list[tuple[Phase, float]] = [(IMPORTING, began)]
         self._expected = expected
         self._progress: Progress | None = None
+        self._told: Progress | None = None
         self._known: set[str] = set()
 
     def begin(self) -> PhaseBegan:
@@ -41,24 +42,23 @@ class StartLog:
     def read(
         self, lines: Sequence[Line], begun: str = ""
     ) -> Iterator[PhaseBegan | Progress | Noticed]:
-        """Yield what new lines tell; of progress, only the last there is.
+        """Yield what new lines tell; of progress, only the last of each phase.
 
         Args:
             lines: The lines.
             begun: The line that has not ended yet: a bar that grows.
         """
-        shown = self._progress
         for line in lines:
             phase = phase_of(line.text)
             if phase is not None and phase is not self.phases[-1][0]:
+                yield from self._new_progress()
                 self.phases.append((phase, line.at))
-                self._progress = shown = None
+                self._progress = self._told = None
                 yield self._began(phase)
             self._look_for_progress(line.text)
             yield from self._problem(line.text)
         self._look_for_progress(begun)
-        if self._progress is not None and self._progress != shown:
-            yield self._progress
+        yield from self._new_progress()
 
     def seconds(self, now: float) -> dict[Phase, float]:
         """Return what each phase has taken, if the last one ends now."""
@@ -70,6 +70,11 @@ class StartLog:
 
     def _began(self, phase: Phase) -> PhaseBegan:
         return PhaseBegan(phase, self._expected.get(phase.id))
+
+    def _new_progress(self) -> Iterator[Progress]:
+        if self._progress is not None and self._progress != self._told:
+            self._told = self._progress
+            yield self._progress
 
     def _look_for_progress(self, line: str) -> None:
         found = _BAR.search(line)

@@ -79,10 +79,12 @@ def test_of_progress_only_the_last_is_told_and_only_once() -> None:
     ]
 
 
-def test_progress_of_one_phase_is_none_of_the_next() -> None:
+def test_progress_is_told_of_its_own_phase_however_short_that_was() -> None:
     start = StartLog(0.0, {})
     told = list(start.read(lines(WEIGHTS, BAR.format(100, 4, 4), BOUND)))
-    assert not [event for event in told if isinstance(event, Progress)]
+    assert told[1] == Progress(phase("weights"), 4, 4)  # type: ignore[arg-type]
+    assert [type(event) for event in told] == [PhaseBegan, Progress, PhaseBegan]
+    assert list(start.read([])) == []
 
 
 def test_a_problem_is_noticed_once_with_its_line_and_its_cure() -> None:

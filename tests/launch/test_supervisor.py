@@ -50,7 +50,7 @@ class Scripted:
     def wait_until_ready(self, _on_event: OnEvent) -> None:
         self.start()
 
-    def wait(self) -> None:
+    def wait(self, _on_event: OnEvent) -> None:
         self.life()
 
     def stop(self, on_event: OnEvent) -> None:
@@ -81,7 +81,9 @@ class Stage:
                 self.record = registration.record
 
     @contextmanager
-    def _running(self, _subject: Subject, _registration: Registration) -> Iterator[Scripted]:
+    def _running(
+        self, _subject: Subject, _registration: Registration, _show_log: None
+    ) -> Iterator[Scripted]:
         try:
             yield self.left.pop(0)
         finally:
