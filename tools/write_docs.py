@@ -29,6 +29,7 @@ def pages() -> dict[str, str]:
     """Return the content of each file that is written, by its path in the repository."""
     page = (ROOT / "docs" / "profiles.md").read_text(encoding="utf-8")
     checks = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
+    following = (ROOT / "docs" / "following.md").read_text(encoding="utf-8")
     report = ReportJson.model_json_schema(mode="serialization")
     status = StatusJson.model_json_schema(mode="serialization")
     log = LogJson.model_json_schema(mode="serialization")
@@ -38,6 +39,7 @@ def pages() -> dict[str, str]:
         "sgl_embed_kit/doctor/log.schema.json": json.dumps(log, indent=2) + "\n",
         "sgl_embed_kit/launch/status.schema.json": json.dumps(status, indent=2) + "\n",
         "sgl_embed_kit/launch/event.schema.json": json.dumps(event_schema(), indent=2) + "\n",
+        "docs/following.md": with_section(following, "events", event_table()),
         "docs/profiles.md": with_section(page, "keys", key_table()),
         "docs/checks.md": with_section(checks, "checks", checks_section()),
     }
@@ -63,6 +65,19 @@ def _check(about: About) -> str:
     if about.known_issue:
         parts.append(f"Upstream: <{about.known_issue.url}> ({about.known_issue.versions})")
     return "\n\n".join(parts)
+
+
+def event_table() -> str:
+    """Return the events of a launch as a Markdown table: name, meaning, its own fields."""
+    rows = ["| event | what happened | fields |", "| --- | --- | --- |"]
+    for event in event_schema()["oneOf"]:
+        own = [f"`{n}`" for n, about in event["properties"].items() if _is_own(n, about)]
+        rows.append(f"| `{event['title']}` | {event['description']} | {', '.join(own)} |")
+    return "\n".join(rows)
+
+
+def _is_own(name: str, about: dict[str, Any]) -> bool:
+    return "description" in about and name not in {"time", "elapsed", "pid"}
 
 
 def key_table() -> str:

@@ -83,7 +83,10 @@ def subject(
 def test_no_key_is_anywhere(subject: Subject) -> None:
     shown: list[Line] = []
     events: list[str] = []
-    with pytest.raises(ServerDiedError) as caught, running_server(subject, shown.extend) as server:
+    with (
+        pytest.raises(ServerDiedError) as caught,
+        running_server(subject, show_log=shown.extend) as server,
+    ):
         server.wait_until_ready(JsonEvents(events.append))
     (log,) = log_folder().glob("*.log")
     error = caught.value
