@@ -167,3 +167,34 @@ def test_a_closed_file_holds_nothing_open(folder: Path) -> None:
     log.close()
     log.close()
     assert psutil.Process().num_fds() == before - 1
+
+
+def test_an_empty_file_is_not_moved_away_for_a_line_that_is_too_long(folder: Path) -> None:
+    log = LogFile(folder / "X.log", largest=4)
+    log.write(b"longer than a file\n")
+    assert [path.name for path in folder.iterdir()] == ["X.log"]
+
+
+def test_what_a_file_holds_already_counts(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "X.log").write_bytes(b"abc\n")
+    LogFile(folder / "X.log", largest=5).write(b"de\n")
+    assert (folder / "X.log.1").read_bytes() == b"abc\n"
+
+
+def test_each_gap_is_counted_by_itself(
+    folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = LogFile(folder / "X.log", clock=clock)
+
+    def full(_file: int, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for lost in (b"abc\n", b"defgh\n"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full)
+            log.write(lost)
+        clock.now += RETRY_SECONDS
+        log.write(b"x\n")
+    marks = [line for line in log.path.read_text().splitlines() if "missing" in line]
+    assert [mark.split()[1] for mark in marks] == ["4", "6"]

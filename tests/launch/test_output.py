@@ -109,6 +109,15 @@ def test_a_line_of_ten_megabytes_is_cut_with_a_mark(output: Output, run: Run) ->
     assert output.log.path.stat().st_size == len(line) + len("\nafter\n")
 
 
+@pytest.mark.parametrize("beyond", [1, LONGEST_SECRET + 1])
+def test_a_line_that_is_a_little_too_long_is_cut_too(output: Output, run: Run, beyond: int) -> None:
+    run(f"print('x' * {LONGEST_LINE}); print('y' * {LONGEST_LINE + beyond})").wait(LIMIT)
+    output.catch_up(LIMIT)
+    whole, cut = str(output.end).splitlines()
+    assert whole == "x" * LONGEST_LINE
+    assert cut == f"{'y' * LONGEST_LINE} [sgl-embed: {beyond} more left out]"
+
+
 def test_what_has_no_newline_at_all_takes_no_more_memory(output: Output, run: Run) -> None:
     code = "import os, time\nfor _ in range(1000): os.write(1, b'y' * 65536)\ntime.sleep(60)"
     run(code)
