@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from sgl_embed_kit.launch.events import Noticed, PhaseBegan, Progress
 from sgl_embed_kit.launch.output import Line
-from sgl_embed_kit.sglang.diagnosis import problem_of
-from sgl_embed_kit.sglang.log import IMPORTING, Phase, phase_of
+from sgl_embed_kit.sglang.log import IMPORTING, Phase, phase_of, progress_of
+from sgl_embed_kit.sglang.problems import problem_of, problems
 
 NOTICED = ("error", "warn")
 """Severities of a problem that are worth a word before the server has ended, or is ready."""
-_BAR = re.compile(r"(\d+)/(\d+) \[")
 
 
 class StartLog:
@@ -77,12 +75,12 @@ class StartLog:
             yield self._progress
 
     def _look_for_progress(self, line: str) -> None:
-        found = _BAR.search(line)
+        found = progress_of(line)
         if found is not None:
-            self._progress = Progress(self.phases[-1][0], int(found[1]), int(found[2]))
+            self._progress = Progress(self.phases[-1][0], *found)
 
     def _problem(self, line: str) -> Iterator[Noticed]:
-        problem = problem_of(line)
+        problem = problem_of(line, problems(), phase=self.phases[-1][0].id)
         if problem is None or problem.severity not in NOTICED or problem.id in self._known:
             return
         self._known.add(problem.id)

@@ -12,7 +12,7 @@ from sgl_embed_kit.sglang.log import IMPORTING, start_phases
 ARGUMENTS = "[2026-11-21 19:53:11] server_args={'model_path': '/models/m'}"
 WEIGHTS = "[2026-11-21 19:53:24] Load weight begin. avail mem=20.69 GB"
 BOUND = "[2026-11-21 19:53:25] INFO:     Uvicorn running on http://127.0.0.1:1 (Press CTRL+C)"
-BAR = "Multi-thread loading shards:  {0}% Completed | {1}/{2} [00:00<?, ?it/s]"
+BAR = "Multi-thread loading shards: {0:3}% Completed | {1}/{2} [00:00<?, ?it/s]"
 POOL = (
     "[2026-11-21 11:24:38] KV pool holds 1024 tokens, fewer than --context-length 2048. One "
     "full-length request cannot fit, so long requests will be refused or truncated."
@@ -91,7 +91,7 @@ def test_a_problem_is_noticed_once_with_its_line_and_its_cure() -> None:
     start = StartLog(0.0, {})
     (noticed,) = start.read(lines(f"\x1b[31m{POOL}", POOL))
     assert isinstance(noticed, Noticed)
-    assert (noticed.problem, noticed.severity) == ("pool-below-context", "error")
+    assert (noticed.problem, noticed.severity) == ("pool-below-context", "warn")
     assert noticed.line == f"[31m{POOL}"
     assert noticed.means
     assert noticed.cure
