@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from sgl_embed_kit.cli.console import Steps, preflight, steps
+from sgl_embed_kit.cli.console import Steps, ends_when_asked, preflight, steps
 from sgl_embed_kit.cli.options import profile_options
 from sgl_embed_kit.cli.servers import note_mended
 from sgl_embed_kit.doctor import Subject
@@ -16,7 +17,6 @@ from sgl_embed_kit.doctor.checks import CHECKS, CHECKS_BEFORE_FILES, CHECKS_OF_F
 from sgl_embed_kit.errors import ExitCode
 from sgl_embed_kit.launch.profile import read_runnable
 from sgl_embed_kit.launch.registration import registered_server
-from sgl_embed_kit.launch.signals import stop_signals_interrupt
 from sgl_embed_kit.machine import RealMachine
 from sgl_embed_kit.model.folder import Folders
 from sgl_embed_kit.profile.schema import KeySource
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="How --dry-run prints the command.",
 )
+@ends_when_asked
 def command(
     profile: str, settings: tuple[str, ...], allow_unsafe: bool, dry_run: bool, form: str
 ) -> ExitCode:
@@ -60,11 +61,7 @@ def command(
         keep_table(installed)
     note_mended()
     name = loaded.path.stem
-    with (
-        stop_signals_interrupt(),
-        loaded.mask.errors(),
-        registered_server(subject, name) as registration,
-    ):
+    with loaded.mask.errors(), registered_server(subject, name) as registration:
         seen = subject.folder
         if not preflight(subject, CHECKS_BEFORE_FILES if seen is None else CHECKS):
             return ExitCode.FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -22,6 +23,10 @@ class Phase:
 IMPORTING = Phase("importing", "Importing SGLang", begins_with="", example="", version="")
 """What a server does before its first line."""
 
+LEFT = re.compile(r"Gracefully exiting\.\.\. Remaining number of requests (\d+)\.")
+"""Printed within five seconds of a SIGTERM and every five seconds while requests run
+(`sigterm_watchdog`, srt/managers/tokenizer_manager.py)."""
+
 
 BATCH = "Prefill batch"
 """In the line of each batch that the scheduler has begun (report_prefill_stats,
@@ -40,6 +45,12 @@ def start_phases() -> tuple[Phase, ...]:
 def phase_of(line: str) -> Phase | None:
     """Return the phase that a line of the log begins, or None."""
     return next((phase for phase in start_phases() if phase.begins_with in line), None)
+
+
+def requests_left(log: str) -> int | None:
+    """Return how many requests a server that drains had left; None before it has said so."""
+    counts = LEFT.findall(log)
+    return int(counts[-1]) if counts else None
 
 
 def why_it_died(log: str) -> str:

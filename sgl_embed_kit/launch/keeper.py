@@ -1,0 +1,188 @@
+"""Stand between the launcher and its server, so that nothing outlives either of them.
+
+`python -I -S keeper.py LOCK REPORT PROGRAM ARGUMENT…` runs the program, waits until everything
+is gone that it started, removes what it left behind, and ends as it ended. A process of its
+own, because it has to outlive a launcher that is killed.
+
+What is below it stays below it: as a subreaper (PR_SET_CHILD_SUBREAPER of prctl(2)) it becomes
+the parent of each process whose own has ended, whatever session, process group, environment or
+name that has. It signals nothing but its own children: as nobody else waits for them, their ids
+cannot have passed to strangers. Once no child is left, nothing is.
+
+It obeys its standard input: `t` is to ask the server to end. The end of the input, also that of
+a launcher that was killed, is to kill it. A keeper that is killed takes the server with it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from contextlib import suppress
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+TERMINATE = b"t"
+EXEC_FAILED = 127
+
+LOOK_SECONDS = 0.25
+"""Between looks at shared memory: less than a process lives after it made some."""
+LAST_WORK_SECONDS = 2.0
+"""For what children do at their parent's end, as multiprocessing's resource tracker does."""
+
+FOR_THE_LAUNCHER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where Linux has it, no choice of ours
+
+COMMANDS = 0
+"""The descriptor of the standard input."""
+
+
+def main() -> None:
+    """Keep the server that the arguments name."""
+    for number in FOR_THE_LAUNCHER:
+        signal.signal(number, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    lock, report, argv = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    for descriptor in (lock, report):
+        os.set_inheritable(descriptor, False)
+    woken = _wake_up_at_deaths()
+    before: set[str] = set()
+    with suppress(OSError), os.scandir(SHARED_MEMORY) as entries:
+        before = {entry.name for entry in entries}
+    server = _start(argv, report)
+    _end_like(_Keeper(server, woken, os.environ["TMPDIR"], before).run())
+
+
+def _wake_up_at_deaths() -> int:
+    """Return a descriptor that can be read when a child has ended."""
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    return woken
+
+
+def _start(argv: list[str], report: int) -> int:
+    """Start the server in a session of its own.
+
+    Reports its id, and the negative error number if it cannot be run, a line each.
+    """
+    keeper = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            for number in (*FOR_THE_LAUNCHER, *IGNORED_BY_PYTHON):
+                signal.signal(number, signal.SIG_DFL)
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), COMMANDS)
+            if os.getppid() == keeper:  # else it has been killed already
+                os.execv(argv[0], argv)  # noqa: S606 - no shell is wanted
+        except OSError as error:
+            os.write(report, f"-{error.errno}\n".encode())
+        finally:
+            os._exit(EXEC_FAILED)
+    os.write(report, f"{pid}\n".encode())
+    os.close(report)
+    return pid
+
+
+class _Keeper:
+    """Waits for the end of a server and of all that it starts."""
+
+    def __init__(self, server: int, woken: int, folder: str, before: set[str]) -> None:
+        # Late and from the package, so that the server need not wait for it.
+        from pathlib import Path
+
+        sys.path.append(str(Path(__file__).parents[2]))
+        from sgl_embed_kit.launch.shared_memory import SharedMemory
+
+        self._server = server
+        self._woken = woken
+        self._status: int | None = None
+        self._folder = Path(folder)
+        self._memory = SharedMemory(self._folder, before)
+
+    def run(self) -> int:
+        """Return the server's wait status when nothing is left of it."""
+        import shutil
+
+        self._obey()
+        self._memory.look(os.getpid())
+        if self._status is not None:
+            self._let_end(time.monotonic() + LAST_WORK_SECONDS)
+        self._kill()
+        self._memory.remove()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        assert self._status is not None
+        return self._status
+
+    def _obey(self) -> None:
+        """Do what the launcher says, until the server ends or has to."""
+        while self._has_children() and self._status is None:
+            if self._is_told():
+                if os.read(COMMANDS, 1) != TERMINATE:
+                    return
+                os.kill(self._server, signal.SIGTERM)
+            self._memory.look(os.getpid())
+
+    def _let_end(self, deadline: float) -> None:
+        """Wait for children that end by themselves, unless the launcher is in a hurry."""
+        while self._has_children() and time.monotonic() < deadline:
+            if self._is_told() and os.read(COMMANDS, 1) != TERMINATE:
+                return
+
+    def _kill(self) -> None:
+        """Kill until there is nobody left: the children of who dies become ours."""
+        from sgl_embed_kit.launch.processes import parents
+
+        while self._has_children():
+            for pid, parent in parents().items():
+                if parent == os.getpid():
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGKILL)
+            self._wait_for(self._woken)
+
+    def _is_told(self) -> bool:
+        return COMMANDS in self._wait_for(COMMANDS, self._woken)
+
+    def _wait_for(self, *descriptors: int) -> list[int]:
+        """Wait a moment; return those of the descriptors that have something."""
+        ready, _, _ = select.select(descriptors, [], [], LOOK_SECONDS)
+        if self._woken in ready:
+            os.read(self._woken, resource.getpagesize())
+        return ready
+
+    def _has_children(self) -> bool:
+        """Wait for the children that have ended; say whether there are others."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self._server:
+                self._status = status
+
+
+def _end_like(status: int) -> None:
+    """End as the server did, so that the launcher sees its status."""
+    if os.WIFEXITED(status):
+        os._exit(os.WEXITSTATUS(status))
+    number = os.WTERMSIG(status)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):  # nobody can handle SIGKILL
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)
+
+
+if __name__ == "__main__":
+    main()
