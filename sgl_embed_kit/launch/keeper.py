@@ -30,9 +30,12 @@ PR_SET_CHILD_SUBREAPER = 36
 TERMINATE = b"t"
 EXEC_FAILED = 127
 
+IN_CREATE = 0x100
 LOOK_SECONDS = 0.25
-"""Between looks at shared memory: less than a process lives after it made some."""
-LAST_WORK_SECONDS = 2.0
+"""Between looks at shared memory, where the kernel does not tell of it (inotify(7))."""
+YOUNG_SECONDS = 0.02
+"""Between looks at a file that is new: who made it is about to map it."""
+LAST_WORK_SECONDS = 1.0
 """For what children do at their parent's end, as multiprocessing's resource tracker does."""
 
 FOR_THE_LAUNCHER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -52,12 +55,12 @@ def main() -> None:
     lock, report, argv = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     for descriptor in (lock, report):
         os.set_inheritable(descriptor, False)
-    woken = _wake_up_at_deaths()
+    woken, making = _wake_up_at_deaths(), _wake_up_at_shared_memory()
     before: set[str] = set()
     with suppress(OSError), os.scandir(SHARED_MEMORY) as entries:
         before = {entry.name for entry in entries}
     server = _start(argv, report)
-    _end_like(_Keeper(server, woken, os.environ["TMPDIR"], before).run())
+    _end_like(_Keeper(server, woken, making, before).run())
 
 
 def _wake_up_at_deaths() -> int:
@@ -66,6 +69,15 @@ def _wake_up_at_deaths() -> int:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
     return woken
+
+
+def _wake_up_at_shared_memory() -> int:
+    """Return a descriptor that can be read when shared memory was made, or -1."""
+    libc = ctypes.CDLL(None)
+    making: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    if making >= 0:
+        libc.inotify_add_watch(making, SHARED_MEMORY.encode(), IN_CREATE)
+    return making
 
 
 def _start(argv: list[str], report: int) -> int:
@@ -96,7 +108,7 @@ def _start(argv: list[str], report: int) -> int:
 class _Keeper:
     """Waits for the end of a server and of all that it starts."""
 
-    def __init__(self, server: int, woken: int, folder: str, before: set[str]) -> None:
+    def __init__(self, server: int, woken: int, making: int, before: set[str]) -> None:
         # Late and from the package, so that the server need not wait for it.
         from pathlib import Path
 
@@ -104,10 +116,11 @@ class _Keeper:
         from sgl_embed_kit.launch.shared_memory import SharedMemory
 
         self._server = server
-        self._woken = woken
+        self._wakers = [woken, making] if making >= 0 else [woken]
         self._status: int | None = None
-        self._folder = Path(folder)
+        self._folder = Path(os.environ["TMPDIR"])
         self._memory = SharedMemory(self._folder, before)
+        self._is_young = True
 
     def run(self) -> int:
         """Return the server's wait status when nothing is left of it."""
@@ -126,11 +139,12 @@ class _Keeper:
     def _obey(self) -> None:
         """Do what the launcher says, until the server ends or has to."""
         while self._has_children() and self._status is None:
-            if self._is_told():
+            is_told = self._is_told()
+            self._is_young = self._memory.look(os.getpid())
+            if is_told:
                 if os.read(COMMANDS, 1) != TERMINATE:
                     return
                 os.kill(self._server, signal.SIGTERM)
-            self._memory.look(os.getpid())
 
     def _let_end(self, deadline: float) -> None:
         """Wait for children that end by themselves, unless the launcher is in a hurry."""
@@ -147,17 +161,16 @@ class _Keeper:
                 if parent == os.getpid():
                     with suppress(ProcessLookupError, PermissionError):
                         os.kill(pid, signal.SIGKILL)
-            self._wait_for(self._woken)
+            self._is_told(listening=False)
 
-    def _is_told(self) -> bool:
-        return COMMANDS in self._wait_for(COMMANDS, self._woken)
-
-    def _wait_for(self, *descriptors: int) -> list[int]:
-        """Wait a moment; return those of the descriptors that have something."""
-        ready, _, _ = select.select(descriptors, [], [], LOOK_SECONDS)
-        if self._woken in ready:
-            os.read(self._woken, resource.getpagesize())
-        return ready
+    def _is_told(self, *, listening: bool = True) -> bool:
+        """Wait a moment, for less if something happens; say if there is a command."""
+        commands = [COMMANDS] if listening else []
+        seconds = YOUNG_SECONDS if self._is_young else LOOK_SECONDS
+        ready, _, _ = select.select([*self._wakers, *commands], [], [], seconds)
+        for descriptor in set(ready) - {COMMANDS}:
+            os.read(descriptor, resource.getpagesize())
+        return COMMANDS in ready
 
     def _has_children(self) -> bool:
         """Wait for the children that have ended; say whether there are others."""

@@ -81,6 +81,7 @@ def _remove_if_left(path: Path) -> None:
         if os.fstat(lock).st_uid != os.getuid() or not _locked(lock):
             return
         if (path / NOTES).exists():
+            kill_marked(path)
             _remove(path)
         else:
             path.rmdir()  # if it is empty: its launcher was killed before it had begun

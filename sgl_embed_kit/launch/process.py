@@ -58,7 +58,7 @@ class ServerProcess:
         env |= temporary(env, self._folder.path)
         try:
             program.stat()
-            with log.open("xb") as output, interrupts_deferred():
+            with log.open("ab") as output, interrupts_deferred():
                 self._start([str(program), *command.argv[1:]], env, output)
                 self._log_read = 0
         except OSError as error:

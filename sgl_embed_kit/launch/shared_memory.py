@@ -24,7 +24,7 @@ MAPPED = re.compile(r"^(?:\S+ +){5}/dev/shm/([^/\n]+)$", re.MULTILINE)
 NOTES = ".sgl-embed-shared-memory"
 """In the folder of a server: device, inode and name of each of its files."""
 
-LOOKS = 4
+LOOKS = 10
 """At a new file: it is mapped right after it was made, or by somebody else."""
 
 
@@ -58,11 +58,15 @@ class SharedMemory:
         self._looks: dict[SharedFile, int] = {}
         self._own: set[SharedFile] = set()
 
-    def look(self, root: int) -> None:
-        """Note the files that processes below `root` have begun to use."""
+    def look(self, root: int) -> bool:
+        """Note the files that processes below `root` have begun to use.
+
+        Returns:
+            Whether there are new ones of which it is not yet known whose they are.
+        """
         young = {file for file in _files() if file not in self._seen}
         if not young:
-            return
+            return False
         mapped = _mapped(below(root))
         for file in young:
             self._looks[file] = self._looks.get(file, 0) + 1
@@ -72,6 +76,7 @@ class SharedMemory:
                     out.write(f"{file.device} {file.inode} {file.name}\n")
             if file.name in mapped or self._looks[file] == LOOKS:
                 self._seen.add(file)
+        return not young <= self._seen
 
     def remove(self) -> None:
         """Remove the server's files."""

@@ -7,13 +7,16 @@ import signal
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM) + (
-    (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
-)
+SIGHUP: int = getattr(signal, "SIGHUP", 0)
+"""0 on Windows, which has none."""
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([SIGHUP] if SIGHUP else []))
+
+Handler = Callable[[int, FrameType | None], None]
 
 
 class _Asked:
@@ -21,7 +24,7 @@ class _Asked:
 
     def __init__(self) -> None:
         self.times = 0
-        self._interrupted = False
+        self.has_interrupted = False
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
         self.count(number)
@@ -29,12 +32,12 @@ class _Asked:
 
     def count(self, number: int) -> None:
         self.times += 1
-        if number == getattr(signal, "SIGHUP", None):
+        if number == SIGHUP:
             _leave_lost_terminal()
 
     def interrupt(self) -> None:
-        if self.times and not self._interrupted:
-            self._interrupted = True
+        if self.times and not self.has_interrupted:
+            self.has_interrupted = True
             raise KeyboardInterrupt
 
 
@@ -42,14 +45,18 @@ class _Asked:
 def stop_signals_interrupt() -> Iterator[None]:
     """Let SIGTERM and a closed terminal (SIGHUP) interrupt just as Ctrl-C does, and only once.
 
-    So that nothing is interrupted which ends what was begun. A SIGHUP that is ignored, as
-    under nohup, stays so.
+    So that nothing is interrupted which ends what was begun: after one, they are ignored until
+    the program has ended. A SIGHUP that is ignored before, as under nohup, stays so.
     """
     if not _is_main_thread():
         yield  # only the main thread may set handlers, and only it is interrupted
         return
-    with _handled_by(_Asked()):
+    asked = _Asked()
+    previous = _handle(asked)
+    try:
         yield
+    finally:
+        _restore(dict.fromkeys(previous, signal.SIG_IGN) if asked.has_interrupted else previous)
 
 
 @contextmanager
@@ -87,16 +94,27 @@ def stop_signals_counted() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    previous = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+def _handled_by(handler: Handler) -> Iterator[None]:
+    previous = _handle(handler)
     try:
-        for number, before in previous.items():
-            if number in (signal.SIGINT, signal.SIGTERM) or before is not signal.SIG_IGN:
-                signal.signal(number, handler)
         yield
     finally:
-        for number, before in previous.items():
-            signal.signal(number, before)
+        _restore(previous)
+
+
+def _handle(handler: Handler) -> dict[int, Any]:
+    """Set a handler for the stop signals, and return those that they had."""
+    previous: dict[int, Any] = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    if previous.get(SIGHUP) is signal.SIG_IGN:
+        del previous[SIGHUP]
+    for number in previous:
+        signal.signal(number, handler)
+    return previous
+
+
+def _restore(handlers: Mapping[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _current() -> _Asked | None:
