@@ -123,9 +123,13 @@ class Launcher:
             time.sleep(0.1)
         return True
 
-    def _left(self) -> list[object]:
+    def logged(self) -> str:
+        """Return what the stand-in has printed."""
         logs = Path(os.environ["SGL_EMBED_STATE"], "logs").glob(f"stand-in-{self.port}-*")
-        lines = [line for log in logs for line in log.read_text().splitlines()]
+        return "".join(log.read_text() for log in logs)
+
+    def _left(self) -> list[object]:
+        lines = self.logged().splitlines()
         made = [Path(line.split()[1]) for line in lines if line.startswith("made ")]
         files = [path for path in (*made, *self.temp.iterdir()) if path.exists()]
         return [*processes_with(self.mark), *files]

@@ -34,6 +34,7 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
         Handler.running += 1
+        print("asked for", texts[0], flush=True)
         for text in texts:
             if str(text).startswith("wait"):
                 time.sleep(float(text.split()[1]))

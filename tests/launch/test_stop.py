@@ -40,7 +40,9 @@ def asking(launcher: Launcher, text: str) -> Iterator[list[int]]:
 
     thread = threading.Thread(target=ask)
     thread.start()
-    time.sleep(0.5)
+    deadline = time.monotonic() + LIMIT
+    while f"asked for {text}" not in launcher.logged() and time.monotonic() < deadline:
+        time.sleep(0.05)
     yield statuses
     thread.join(LIMIT)
 
