@@ -6,8 +6,7 @@ own, because it has to outlive a launcher that is killed.
 
 What is below it stays below it: as a subreaper (PR_SET_CHILD_SUBREAPER of prctl(2)) it becomes
 the parent of each process whose own has ended, whatever session, process group, environment or
-name that has. It signals nothing but its own children: as nobody else waits for them, their ids
-cannot have passed to strangers. Once no child is left, nothing is.
+name that has. Once no child is left, nothing is.
 
 It obeys its standard input: `t` is to ask the server to end. The end of the input, also that of
 a launcher that was killed, is to kill it. A keeper that is killed takes the server with it.
@@ -154,13 +153,10 @@ class _Keeper:
 
     def _kill(self) -> None:
         """Kill until there is nobody left: the children of who dies become ours."""
-        from sgl_embed_kit.launch.processes import parents
+        from sgl_embed_kit.launch.processes import kill_below
 
         while self._has_children():
-            for pid, parent in parents().items():
-                if parent == os.getpid():
-                    with suppress(ProcessLookupError, PermissionError):
-                        os.kill(pid, signal.SIGKILL)
+            kill_below(os.getpid())
             self._is_told(listening=False)
 
     def _is_told(self, *, listening: bool = True) -> bool:
