@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -37,6 +37,7 @@ class Launch:
         port: Where it serves.
         mark: In the environment of all its processes.
         temp: Folder of its temporary files.
+        seen: What it had started when it was waited for.
     """
 
     process: subprocess.Popen[bytes]
@@ -44,6 +45,7 @@ class Launch:
     port: int
     mark: str
     temp: Path
+    seen: list[psutil.Process] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -55,6 +57,11 @@ class Launch:
             assert self.process.poll() is None, self.printed.read_text()
             assert time.monotonic() < deadline, self.printed.read_text()
             time.sleep(0.05)
+        self.seen = self.tree()
+
+    def tree(self) -> list[psutil.Process]:
+        """Return all that it has started: a title that is set hides the environment of some."""
+        return psutil.Process(self.process.pid).children(recursive=True)
 
     def first(self) -> psutil.Process:
         """Return process 1 where it runs in a namespace, by the id that it has out here."""
@@ -64,7 +71,7 @@ class Launch:
     def shared_memory(self) -> list[Path]:
         """Return what its processes have mapped of what SGLang leaves."""
         found = set()
-        for process in processes_with(self.mark):
+        for process in self.tree():
             with suppress(OSError):
                 found.update(MAPPED.findall(Path(f"/proc/{process.pid}/maps").read_text()))
         return [Path(name) for name in found]
@@ -72,9 +79,7 @@ class Launch:
     def scheduler(self) -> psutil.Process:
         """Return the process that computes the embeddings."""
         (found,) = [
-            process
-            for process in processes_with(self.mark)
-            if process.cmdline()[:1] == ["sglang::scheduler"]
+            process for process in self.tree() if process.cmdline()[:1] == ["sglang::scheduler"]
         ]
         return found
 
@@ -82,7 +87,8 @@ class Launch:
         """Return the processes, temporary files and shared memory that are left of it."""
         deadline = time.monotonic() + within
         while True:
-            left = [*processes_with(self.mark), *self.temp.glob("sgl-embed-run-*")]
+            alive = [one for one in self.seen if _is_alive(one)]
+            left = [*alive, *processes_with(self.mark), *self.temp.glob("sgl-embed-run-*")]
             if not left or time.monotonic() > deadline:
                 return left
             time.sleep(0.1)
@@ -119,3 +125,10 @@ def real_launch(
         for left in processes_with(mark):
             left.kill()
         process.wait()
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
