@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TextIO
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec, TextIO
 
 import click
 
@@ -15,6 +16,8 @@ from sgl_embed_kit.cli.colour import wants_colour
 from sgl_embed_kit.doctor import Report, Subject, run_checks
 from sgl_embed_kit.doctor.engine import Check
 from sgl_embed_kit.doctor.report import COLUMNS, Detail, as_text
+from sgl_embed_kit.errors import ExitCode
+from sgl_embed_kit.launch.signals import stop_signals_interrupt
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from sgl_embed_kit.launch.events import Event, Noticed, OnEvent
     from sgl_embed_kit.launch.output import Line
     from sgl_embed_kit.launch.server import RunningServer
+
+P = ParamSpec("P")
 
 LABEL_WIDTH = 28
 BAR_WIDTH = 16
@@ -135,8 +140,10 @@ class Steps:
                 self.begin("Waiting for GPU memory")
             case events.Stopping():
                 self.begin("Stopping")
-            case events.Stopped():
+            case events.Stopped(requests_cut=cut):
                 self.end()
+                if cut != 0:
+                    click.echo(f"  {_cut(cut)}", err=True)
 
     def say(self, text: str) -> None:
         """Show a warning between the steps."""
@@ -206,6 +213,13 @@ def minutes(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
+def _cut(requests: int | None) -> str:
+    if requests is None:
+        return "Killed before it had ended: requests that were in flight were cut."
+    were = "request was" if requests == 1 else "requests were"
+    return f"Killed before it had ended: {requests} {were} cut."
+
+
 @contextmanager
 def steps(*, whole_lines: bool = False) -> Iterator[Steps]:
     """Yield `Steps`, and leave a clean line behind however the block ends."""
@@ -221,6 +235,21 @@ def wait_for_stop_signal(server: RunningServer, follow: OnEvent) -> None:
     """Wait until somebody asks to stop; raises ServerDiedError if the server ends first."""
     with suppress(KeyboardInterrupt):
         server.wait(follow)
+
+
+def ends_when_asked(run: Callable[P, ExitCode]) -> Callable[P, ExitCode]:
+    """Let a command that runs a server end well when it is asked to stop, whenever that is."""
+
+    @wraps(run)
+    def until_asked(*args: P.args, **kwargs: P.kwargs) -> ExitCode:
+        with stop_signals_interrupt():
+            try:
+                return run(*args, **kwargs)
+            except KeyboardInterrupt:
+                click.echo("Stopped, as asked.", err=True)
+                return ExitCode.OK
+
+    return until_asked
 
 
 def stop(server: RunningServer) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sgl_embed_kit.cli.console import Steps, preflight, show_log, steps
+from sgl_embed_kit.cli.console import Steps, ends_when_asked, preflight, show_log, steps
 from sgl_embed_kit.cli.options import log_options, profile_options
 from sgl_embed_kit.cli.servers import note_mended
 from sgl_embed_kit.doctor import Subject
@@ -16,7 +16,6 @@ from sgl_embed_kit.doctor.checks import CHECKS, CHECKS_BEFORE_FILES, CHECKS_OF_F
 from sgl_embed_kit.errors import ExitCode
 from sgl_embed_kit.launch.profile import read_runnable
 from sgl_embed_kit.launch.registration import registered_server
-from sgl_embed_kit.launch.signals import stop_signals_interrupt
 from sgl_embed_kit.machine import RealMachine
 from sgl_embed_kit.model.folder import Folders
 from sgl_embed_kit.profile.schema import KeySource
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="How --dry-run prints the command.",
 )
+@ends_when_asked
 def command(
     profile: str,
     settings: tuple[str, ...],
@@ -70,11 +70,7 @@ def command(
         keep_table(installed)
     note_mended()
     name = loaded.path.stem
-    with (
-        stop_signals_interrupt(),
-        loaded.mask.errors(),
-        registered_server(subject, name) as registration,
-    ):
+    with loaded.mask.errors(), registered_server(subject, name) as registration:
         seen = subject.folder
         if not preflight(subject, CHECKS_BEFORE_FILES if seen is None else CHECKS):
             return ExitCode.FAILED

@@ -60,6 +60,10 @@ def cli(debug: bool) -> None:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code."""
+    if os.getpid() == 1:
+        from sgl_embed_kit.launch.init import leave_process_1
+
+        leave_process_1()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         code: Any = cli.main(arguments, prog_name="sgl-embed", standalone_mode=False)

@@ -118,7 +118,14 @@ class Stopping:
 
 @dataclass(frozen=True)
 class Stopped:
-    """Nothing is left of the server."""
+    """Nothing is left of the server.
+
+    Attributes:
+        requests_cut: Requests that it had not answered when it was killed; None where it
+            was killed before it had counted them.
+    """
+
+    requests_cut: int | None = 0
 
 
 @dataclass(frozen=True)

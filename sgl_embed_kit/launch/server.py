@@ -35,7 +35,10 @@ from sgl_embed_kit.machine.servers import Registration
 from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.keys import read_key
 from sgl_embed_kit.sglang.diagnosis import Diagnosis, diagnose, root_cause
-from sgl_embed_kit.sglang.log import BATCH, why_it_died
+from sgl_embed_kit.sglang.log import BATCH, requests_left, why_it_died
+
+UNREADY_SECONDS = 5.0
+"""For a server to end that has no requests: it dies of SIGTERM while it loads."""
 
 
 class RunningServer:
@@ -60,6 +63,7 @@ class RunningServer:
         self._lines = process.output.reader()
         self._started = time.monotonic()
         self._batches = 0
+        self._is_ready = False
 
     def wait_until_ready(self, on_event: OnEvent) -> Ready:
         """Wait until this very server returns an embedding of the right dimension.
@@ -101,6 +105,7 @@ class RunningServer:
             pid=self.process.pid,
             log=self.process.log,
         )
+        self._is_ready = True
         on_event(ready)
         return ready
 
@@ -119,13 +124,21 @@ class RunningServer:
                     self._raise_hung(watchdog.stalled_seconds)
                 time.sleep(POLL_SECONDS)
 
-    def stop(self, on_event: OnEvent) -> None:
-        """End the server and everything that it started."""
-        seconds = self.profile.server.drain_seconds
+    def stop(self, on_event: OnEvent = nobody) -> None:
+        """End the server and everything that it started.
+
+        One that was not ready yet has no requests to answer, and gets less time.
+
+        Raises:
+            KitError: it cannot be killed.
+        """
+        drain = self.profile.server.drain_seconds
+        seconds = drain if self._is_ready else min(drain, UNREADY_SECONDS)
         on_event = recorded(self._registration, on_event)
         on_event(Stopping(seconds))
-        self.process.stop(seconds)
-        on_event(Stopped())
+        ended = self.process.stop(seconds)
+        was_cut = self._is_ready and not ended
+        on_event(Stopped(requests_left(self.process.end_of_log()) if was_cut else 0))
 
     def _begin(self, on_event: OnEvent) -> StartLog:
         start = StartLog(self._started, self._past.expected())
@@ -222,4 +235,4 @@ def running_server(
                 )
                 yield server
             finally:
-                process.stop(subject.profile.server.drain_seconds)
+                server.stop()

@@ -30,6 +30,11 @@ class Phase:
     look: str
 
 
+LEFT = re.compile(r"Gracefully exiting\.\.\. Remaining number of requests (\d+)\.")
+"""Printed within five seconds of a SIGTERM and every five seconds while requests run
+(`sigterm_watchdog`, srt/managers/tokenizer_manager.py)."""
+
+
 BATCH = "Prefill batch"
 """In the line of each batch that the scheduler has begun (report_prefill_stats,
 srt/managers/scheduler_components/metrics_reporter.py); an embedding server has no other."""
@@ -87,6 +92,12 @@ def _bars() -> re.Pattern[str]:
     """Return what tqdm writes after each of the known texts: `: 50%|██  | 1/2 [`."""
     texts = "|".join(re.escape(text) for phase in start_phases() for text in phase.progress)
     return re.compile(rf"(?:{texts})[^\r%]*: +\d+%[^\r\[]*\| *(\d+)/(\d+) \[")
+
+
+def requests_left(log: str) -> int | None:
+    """Return how many requests a server that drains had left; None before it has said so."""
+    counts = LEFT.findall(log)
+    return int(counts[-1]) if counts else None
 
 
 def why_it_died(log: str) -> str:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -177,6 +178,7 @@ def test_the_programs_of_the_servers_environment_come_first(start: Start) -> Non
 LAUNCHER = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from sgl_embed_kit.launch.process import ServerProcess
 from sgl_embed_kit.sglang.command import Command
 folder = Path(sys.argv[1])
@@ -222,3 +224,38 @@ def test_a_log_folder_that_cannot_be_made_is_said(
     monkeypatch.setenv("SGL_EMBED_STATE", str(tmp_path / "file" / "state"))
     with pytest.raises(KitError, match="log folder"):
         log_file("x")
+
+
+def test_a_program_that_cannot_be_run_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "t"))
+    program = tmp_path / "program"
+    program.write_text("no program\n")
+    program.chmod(0o755)
+    with pytest.raises(KitError, match="could not be started") as caught:
+        ServerProcess(Command(("sglang", "serve"), {}), program, tmp_path / "log")
+    assert caught.value.why == f"{program}: Exec format error"
+    assert list((tmp_path / "t").iterdir()) == []
+
+
+def test_a_stop_signal_during_the_start_leaves_no_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    program = tmp_path / "program"
+    program.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(60)\n")
+    program.chmod(0o755)
+    popen = subprocess.Popen
+
+    def interrupted(*args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
+        started: subprocess.Popen[bytes] = popen(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGINT)
+        return started
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(subprocess, "Popen", interrupted)
+        ServerProcess(Command(("sglang", "serve"), {}), program, tmp_path / "log")
+    assert psutil.Process().children() == []
+    assert list(tmp_path.glob("sgl-embed-run-*")) == []

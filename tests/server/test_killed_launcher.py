@@ -1,42 +1,35 @@
-"""A launcher that is killed, and cannot stop its server any more, leaves no process behind."""
+"""A launcher that is killed, and cannot stop its server any more, leaves nothing behind."""
 
-import os
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import START_LIMIT, free_port, processes_with, sgl_embed
+from tests.conftest import processes_with
+from tests.server.launcher import (
+    IMPORTS,
+    LOADS_WEIGHTS,
+    SERVES,
+    real_launch,
+)
 
 pytestmark = pytest.mark.server
 
 LEFT_AFTER = 5.0
 
 
-@pytest.mark.parametrize("line", ["  Importing SGLang", "  stop"], ids=["importing", "serving"])
-def test_no_process_is_left_of_a_server_whose_launcher_is_killed(tmp_path: Path, line: str) -> None:
-    profile, port = tmp_path / "p.yaml", free_port()
-    profile.write_text(f"extends: tiny-cpu\nserver: {{port: {port}}}\n")
-    mark, printed = f"killed-{port}", tmp_path / "printed"
-    with printed.open("w") as output:
-        launcher = subprocess.Popen(
-            sgl_embed("launch", str(profile)),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "SGL_EMBED_TEST": mark, "TMPDIR": str(tmp_path)},
-        )
-    try:
-        deadline = time.monotonic() + START_LIMIT
-        while line not in printed.read_text() and time.monotonic() < deadline:
-            assert launcher.poll() is None, printed.read_text()
-            time.sleep(0.1)
-        time.sleep(2)
-        assert len(processes_with(mark)) >= 2
-    finally:
-        launcher.kill()
-        launcher.wait()
-    deadline = time.monotonic() + LEFT_AFTER
-    while processes_with(mark) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert processes_with(mark) == []
+@pytest.mark.parametrize("line", [IMPORTS, LOADS_WEIGHTS, SERVES])
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
+def test_nothing_is_left_of_a_server_whose_launcher_is_killed(
+    tmp_path: Path, line: str, fast: bool
+) -> None:
+    with real_launch(tmp_path, fast=fast) as launch:
+        launch.wait_for(line)
+        time.sleep(2 if line == IMPORTS else 0)
+        assert len(processes_with(launch.mark)) >= 3
+        memory = launch.shared_memory()
+        assert memory or line != SERVES
+        launch.process.kill()
+        launch.process.wait()
+        assert launch.left(within=LEFT_AFTER) == []
+        assert [file for file in memory if file.exists()] == []

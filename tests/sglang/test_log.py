@@ -9,6 +9,7 @@ from sgl_embed_kit.sglang.log import (
     READY,
     phase_of,
     progress_of,
+    requests_left,
     start_phases,
     why_it_died,
 )
@@ -111,3 +112,9 @@ def test_without_a_traceback_the_last_error_line_says_why() -> None:
 
 def test_a_silent_death_has_no_line() -> None:
     assert why_it_died("[2026] Load weight begin.\n") == ""
+
+
+def test_the_last_count_of_a_server_that_drains_is_what_it_has_left() -> None:
+    line = "Gracefully exiting... Remaining number of requests {}. Remaining requests []."
+    assert requests_left("") is None
+    assert requests_left(f"{line.format(12)}\n{line.format(3)}\n") == 3

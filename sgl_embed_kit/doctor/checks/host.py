@@ -13,10 +13,10 @@ from sgl_embed_kit.plan.plan import gigabytes
 
 LONGEST_SOCKET_PATH = 107
 """Characters of a Unix socket's path (sun_path of unix(7) holds 108 with its end)."""
-NAME_IN_TEMP = 12
-"""Characters of "/tmp" and eight random ones: SGLang's processes talk through sockets that
-tempfile.NamedTemporaryFile names
-(PortArgs.init_new in srt/server_args.py)."""
+NAME_IN_TEMP = 35
+"""Characters of "/sgl-embed-run-" and eight random ones, the folder that each server gets
+(launch/leftovers.py), and of "/tmp" and eight: SGLang's processes talk through sockets that
+tempfile.NamedTemporaryFile names (PortArgs.init_new in srt/server_args.py)."""
 SYSTEMS_TEMPORARY = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108 - named, not used
 FEWEST_PROCESSORS = 2
 LEAST_SHARED_MEMORY = 2**30
