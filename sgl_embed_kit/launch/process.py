@@ -93,17 +93,6 @@ class ServerProcess:
         self.output.catch_up()
         return str(self.output.end)
 
-    def listens_on(self, port: int) -> bool:
-        """Say whether it is this server's main process that listens on a port."""
-        try:
-            connections = psutil.Process(self.pid).net_connections(kind="tcp")
-        except psutil.Error:
-            return False
-        return any(
-            connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,)
-            for connection in connections
-        )
-
     def stop(self, grace: float) -> None:
         """End the server and all that it started; kill what is left after `grace` seconds.
 

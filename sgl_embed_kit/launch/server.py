@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from sgl_embed_kit.doctor import Subject
-from sgl_embed_kit.errors import NotReadyError, ServerDiedError
+from sgl_embed_kit.errors import KitError, NotReadyError, ServerDiedError
 from sgl_embed_kit.launch.address import url_of
 from sgl_embed_kit.launch.events import (
     LogTrouble,
@@ -25,17 +26,21 @@ from sgl_embed_kit.launch.events import (
 from sgl_embed_kit.launch.expectations import NO_PAST, PastStarts, past_starts
 from sgl_embed_kit.launch.following import StartLog
 from sgl_embed_kit.launch.keys_file import KeysFile, keys_file
+from sgl_embed_kit.launch.notify import SYSTEMD_VARIABLES
 from sgl_embed_kit.launch.output import Show, echoed
 from sgl_embed_kit.launch.process import POLL_SECONDS, ServerProcess, log_file
 from sgl_embed_kit.launch.readiness import Readiness
 from sgl_embed_kit.launch.registration import recorded, registered_server
+from sgl_embed_kit.launch.start import start_limit, vectors_fingerprint
 from sgl_embed_kit.launch.watchdog import watching
 from sgl_embed_kit.machine.process_id import process_id
 from sgl_embed_kit.machine.servers import Registration
-from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.keys import read_key
 from sgl_embed_kit.sglang.diagnosis import Diagnosis, diagnose, root_cause
 from sgl_embed_kit.sglang.log import BATCH, why_it_died
+
+LAUNCH_ID = "SGL_EMBED_LAUNCH_ID"
+"""Variable from which the guard knows what to answer (guard/liveness.py)."""
 
 
 class RunningServer:
@@ -43,50 +48,58 @@ class RunningServer:
 
     def __init__(
         self,
-        profile: Profile,
+        subject: Subject,
         process: ServerProcess,
         registration: Registration,
         *,
         api_key: str | None = None,
         keys_file: KeysFile | None = None,
         past: PastStarts = NO_PAST,
+        launch_id: str = "",
     ) -> None:
-        self.profile = profile
+        self.subject = subject
+        self.profile = subject.profile
         self.process = process
         self._registration = registration
         self._api_key = api_key
+        self._launch_id = launch_id
         self._keys_file = keys_file
         self._past = past
         self._lines = process.output.reader()
+        self.limit = start_limit(subject)
         self._started = time.monotonic()
         self._batches = 0
 
     def wait_until_ready(self, on_event: OnEvent) -> Ready:
-        """Wait until this very server returns an embedding of the right dimension.
+        """Wait until this very server has shown that it is ready.
 
         Raises:
             ServerDiedError: it ended first.
-            NotReadyError: it took longer than the profile allows.
-            KitError: it refuses to embed, or its vectors have another dimension.
+            NotReadyError: it took longer than it may.
+            KitError: it is up, and not what it should be.
         """
         on_event = recorded(self._registration, on_event)
         start = self._begin(on_event)
-        limit = self.profile.launch.timeout_seconds
-        with Readiness(self.profile, self.process, self._api_key) as readiness:
+        limit = self.limit
+        fingerprint = vectors_fingerprint(self.subject)  # SGLang imports for ten seconds
+        with Readiness(
+            self.subject, self.process, api_key=self._api_key, launch_id=self._launch_id
+        ) as readiness:
             while True:
                 if self.process.exit_status() is not None:
                     self.process.output.catch_up()
                 self._follow(start, on_event)
                 self._raise_if_dead()
-                dimension = readiness.dimension()
-                if dimension is not None:
-                    break
-                if time.monotonic() > self._started + limit:
+                left = self._started + limit.seconds - time.monotonic()
+                if left <= 0:
                     raise NotReadyError(
-                        f"The server was not ready within {limit:g} s.",
-                        why=f"Its last phase was: {start.phases[-1][0].label}.",
+                        f"The server was not ready within {limit.seconds:g} s ({limit.because}).",
+                        why=f"Its last phase was: {start.phases[-1][0].label}. {readiness.reason}",
                         cure=f"less {self.process.log}",
                     )
+                proof = readiness.proof(left)
+                if proof is not None:
+                    break
                 time.sleep(POLL_SECONDS)
         self._follow(start, on_event)
         now = time.monotonic()
@@ -95,11 +108,17 @@ class RunningServer:
         ready = Ready(
             url=url_of(self.profile),
             model=self.profile.model.name,
-            dimension=dimension,
+            dimension=proof.dimension,
             seconds=now - self._started,
             phases=tuple((phase.label, seconds) for phase, seconds in phases.items()),
             pid=self.process.pid,
             log=self.process.log,
+            norm=proof.norm,
+            longest=proof.limits.longest if proof.limits else None,
+            pool=proof.limits.pool if proof.limits else None,
+            probed=proof.probed,
+            guard=proof.guard,
+            fingerprint=fingerprint,
         )
         on_event(ready)
         return ready
@@ -188,9 +207,18 @@ def running_server(
         AlreadyRunsError: a server of ours has its address.
         KitError: it cannot be started.
     """
-    assert subject.installed is not None
-    assert subject.installed.command is not None
-    command = subject.command()
+    if subject.installed is None or subject.installed.command is None:
+        raise KitError(
+            "SGLang is not installed here.",
+            why="Its checks were skipped." if subject.installed is None else "It has no command.",
+            cure="pip install 'sgl-embed-kit[server]'",
+        )
+    command, launch_id = subject.command(), secrets.token_hex(16)
+    command = replace(
+        command,
+        env={**command.env, LAUNCH_ID: launch_id},
+        unset=(*command.unset, *SYSTEMD_VARIABLES),
+    )
     keys = {
         flag: source if isinstance(source, str) else read_key(source, os.environ)
         for flag, source in command.keys.items()
@@ -205,12 +233,13 @@ def running_server(
         log = log_file(subject.mask(subject.profile.model.name))
         process = ServerProcess(command, subject.installed.command, log, keys.values())
         server = RunningServer(
-            subject.profile,
+            subject,
             process,
             registration,
             api_key=keys.get("api-key"),
             keys_file=file,
             past=past_starts(subject),
+            launch_id=launch_id,
         )
         with echoed(process.output, show_log):
             try:

@@ -27,7 +27,7 @@ from tests.conftest import free_port
 
 pytestmark = pytest.mark.server
 
-OF_EACH_START = {"SGLANG_RUN_ID", "PROMETHEUS_MULTIPROC_DIR"}
+OF_EACH_START = {"SGLANG_RUN_ID", "PROMETHEUS_MULTIPROC_DIR", "SGL_EMBED_LAUNCH_ID"}
 """Variables whose value is made anew at every start."""
 
 NOTES = """
