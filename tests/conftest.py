@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,11 +132,13 @@ class Launched:
 
 
 @contextmanager
-def launched(profile: Path, port: int, model: str, **env: str) -> Iterator[Launched]:
+def launched(
+    profile: Path, port: int, model: str, *, options: Sequence[str] = (), **env: str
+) -> Iterator[Launched]:
     """Serve a profile as a user does, with `sgl-embed launch`, and stop it by Ctrl-C."""
     mark = f"{model}-{port}"
     process = subprocess.Popen(
-        sgl_embed("launch", str(profile)),
+        sgl_embed("launch", str(profile), *options),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

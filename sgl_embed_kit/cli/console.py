@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TextIO
@@ -14,7 +14,7 @@ import click
 
 from sgl_embed_kit.cli.colour import wants_colour
 from sgl_embed_kit.doctor import Report, Subject, run_checks
-from sgl_embed_kit.doctor.engine import Check
+from sgl_embed_kit.doctor.engine import NOTHING_IGNORED, Check
 from sgl_embed_kit.doctor.report import COLUMNS, Detail, as_text
 from sgl_embed_kit.errors import ExitCode
 from sgl_embed_kit.launch.signals import stop_signals_interrupt
@@ -273,11 +273,21 @@ def heading(text: str) -> None:
     click.echo(f"\n{styled}", err=True)
 
 
-def preflight(subject: Subject, checks: Sequence[Check[Subject]]) -> bool:
-    """Run checks and show what is not right; say whether a start makes sense."""
-    report = run_checks(subject, checks, subject.profile.doctor.ignore)
+def preflight(
+    subject: Subject,
+    checks: Sequence[Check[Subject]],
+    ignored: Mapping[str, str] = NOTHING_IGNORED,
+) -> bool:
+    """Run checks and show what is not right; say whether a start makes sense.
+
+    Args:
+        subject: What is to be started.
+        checks: What to run.
+        ignored: Ids of checks that fail nothing, besides the profile's own, with the reasons.
+    """
+    report = run_checks(subject, checks, subject.profile.doctor.ignore | dict(ignored))
     if not report.is_silent:
-        show_report(report, sys.stderr, Detail.FINDINGS)
+        show_report(report, sys.stderr, Detail.BRIEF)
     return not report.failures
 
 

@@ -11,13 +11,19 @@ from typing import BinaryIO
 import click
 
 from sgl_embed_kit.cli.console import show_report
-from sgl_embed_kit.cli.options import key_options, profile_options
+from sgl_embed_kit.cli.options import (
+    ignore_option,
+    ignored_checks,
+    key_options,
+    named_checks,
+    profile_options,
+)
 from sgl_embed_kit.doctor import Report, Status, Subject, run_checks
 from sgl_embed_kit.doctor.checks import CHECKS
 from sgl_embed_kit.doctor.engine import Looked
 from sgl_embed_kit.doctor.log_report import log_as_json, log_as_text
 from sgl_embed_kit.doctor.report import COLUMNS, as_json, as_junit
-from sgl_embed_kit.doctor.selection import about_of, only
+from sgl_embed_kit.doctor.selection import only
 from sgl_embed_kit.errors import ExitCode, UsageError
 from sgl_embed_kit.launch.profile import read_runnable
 from sgl_embed_kit.launch.quickstart import LOCAL_PROFILE, local_profile
@@ -26,16 +32,12 @@ from sgl_embed_kit.model.folder import Folders
 from sgl_embed_kit.sglang.diagnosis import worst_start
 from sgl_embed_kit.sglang.installed import find_installed
 
-ON_THE_COMMAND_LINE = "--ignore on the command line"
-
 
 @click.command()
 @click.argument("profile", required=False)
 @profile_options
 @click.option("--only", "wanted", metavar="ID,…", help="Run these checks and no others.")
-@click.option(
-    "--ignore", "ignored", metavar="ID,…", help="Tell of these checks, and let them fail nothing."
-)
+@ignore_option
 @click.option(
     "--fail-on",
     type=click.Choice(["error", "warn"]),
@@ -127,10 +129,10 @@ def command(
         )
         described = Subject.of(loaded.profile, installed, machine, loaded.mask, folders)
         shown, name = loaded.shown, loaded.path.stem
-    reasons = {about_of(name).id: ON_THE_COMMAND_LINE for name in _listed("--ignore", ignored)}
+    reasons = ignored_checks(ignored)
     if described is not None:
         reasons = described.profile.doctor.ignore | reasons
-    names = _listed("--only", wanted)
+    names = named_checks("--only", wanted)
     if url is not None:
         # It needs an HTTP library, which takes its time to import.
         from sgl_embed_kit.doctor.live import LIVE_CHECKS, run_live_checks
@@ -196,14 +198,3 @@ def _diagnose(log: BinaryIO, fail_on: str, form: str) -> ExitCode:
     click.echo(log_as_json(start) if form == "json" else log_as_text(start))
     bad = {"error", fail_on} & {found.problem.severity for found in start.found.values()}
     return ExitCode.FAILED if bad or start.unknown else ExitCode.OK
-
-
-def _listed(option: str, text: str | None) -> list[str]:
-    names = [part for part in (text or "").split(",") if part.strip()]
-    if text is not None and not names:
-        raise UsageError(
-            f"{option} names no check.",
-            why="It takes ids or names of checks, with commas between them.",
-            cure=f"sgl-embed doctor {option} port,disk",
-        )
-    return names

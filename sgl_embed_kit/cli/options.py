@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sgl_embed_kit.errors import ExitCode, KitError
+from sgl_embed_kit.doctor.selection import about_of
+from sgl_embed_kit.errors import ExitCode, KitError, UsageError
 
 if TYPE_CHECKING:
     from sgl_embed_kit.launch.event_json import JsonEvents
+
+ON_THE_COMMAND_LINE = "--ignore on the command line"
 
 
 def profile_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,3 +91,38 @@ def _tell_end(events: JsonEvents, code: ExitCode, *texts: str) -> None:
     from sgl_embed_kit.launch.events import Ended
 
     events(Ended(int(code), *texts))
+
+
+def ignore_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--ignore`, whose value `ignored_checks` reads."""
+    return click.option(
+        "--ignore",
+        "ignored",
+        metavar="ID,…",
+        help="Tell of these checks, and let them fail nothing.",
+    )(command)
+
+
+def ignored_checks(text: str | None) -> dict[str, str]:
+    """Return the ids of the checks that `--ignore` names, each with the reason.
+
+    Raises:
+        UsageError: it names none, or one that does not exist.
+    """
+    return {about_of(name).id: ON_THE_COMMAND_LINE for name in named_checks("--ignore", text)}
+
+
+def named_checks(option: str, text: str | None) -> list[str]:
+    """Return the names of checks that an option lists, with commas between them.
+
+    Raises:
+        UsageError: it lists none.
+    """
+    names = [part for part in (text or "").split(",") if part.strip()]
+    if text is not None and not names:
+        raise UsageError(
+            f"{option} names no check.",
+            why="It takes ids or names of checks, with commas between them.",
+            cure=f"sgl-embed doctor {option} port,disk",
+        )
+    return names

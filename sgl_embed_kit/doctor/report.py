@@ -34,15 +34,15 @@ _ACRONYMS = frozenset({"gpu"})
 
 
 class Detail(StrEnum):
-    """How much of a report its text shows; what is to be looked at is always shown in full.
+    """How much of a report its text shows; what fails is always shown in full.
 
     ALL: each result, by category. COMPACT: what is ok or skipped in a line a category.
-    FINDINGS: nothing of what is ok or skipped.
+    BRIEF: nothing of what is ok or skipped, and a line each of what does not fail.
     """
 
     ALL = "all"
     COMPACT = "compact"
-    FINDINGS = "findings"
+    BRIEF = "brief"
 
 
 class VersionsJson(BaseModel):
@@ -100,7 +100,7 @@ def as_text(report: Report, detail: Detail = Detail.ALL, *, colour: bool = False
         elif detail is Detail.COMPACT:
             lines = [*text.quiet(category, results), *text.results(loud)]
         else:
-            lines = list(text.results(loud))
+            lines = list(text.brief(loud))
         parts += ["\n".join(lines)] if lines else []
     between = "\n\n" if detail is Detail.ALL else "\n"
     return between.join([*parts, _summary(report)])
@@ -244,6 +244,17 @@ class _Text:
                 yield from _labelled("also", _titles(alike), paste=False)
             for label, text, paste in _told(about, finding, result.ignored):
                 yield from _labelled(label, text, paste=paste)
+
+    def brief(self, results: Sequence[Result]) -> Iterator[str]:
+        """Yield what fails in full, and a line for each other result."""
+        for result in results:
+            about, finding = result.check.about, result.finding
+            if finding.status in {Status.ERROR, Status.CRASH}:
+                yield from self.results([result])
+            else:
+                room = _WIDTH - len(about.id) - 2
+                shown = textwrap.shorten(_printable(finding.found), room, placeholder=" ...")
+                yield from self._entry(finding.status, about.title, shown, about.id)
 
     def quiet(self, category: str, results: Sequence[Result]) -> Iterator[str]:
         """Yield a line for what is ok, and one for what was skipped, of a category."""

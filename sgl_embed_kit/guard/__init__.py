@@ -17,7 +17,8 @@ def activate() -> None:
     """Register the guard's hooks with SGLang, in the process that calls this."""
     if os.environ.get(SWITCH) != "1":
         return
-    from sgl_embed_kit.guard import encoder, generation
+    from sgl_embed_kit.guard import encoder, generation, liveness
 
     encoder.register()
     generation.register()
+    liveness.register()

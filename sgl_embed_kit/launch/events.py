@@ -8,6 +8,9 @@ from pathlib import Path
 
 from sgl_embed_kit.sglang.log import Phase
 
+NORM_TOLERANCE = 0.002
+"""A bfloat16 vector that was scaled to length 1 is off by 0.001 at most."""
+
 
 @dataclass(frozen=True)
 class Started:
@@ -94,6 +97,12 @@ class Ready:
         phases: Label and seconds of each phase of the start.
         pid: Id of its main process.
         log: Its log file.
+        norm: Length of its first vector.
+        longest: Tokens of the longest text that surely gets its vector; None: not known.
+        pool: Tokens that its KV pool holds; None: not known.
+        probed: Tokens of a long text that got its vector; 0 where none was sent.
+        guard: The guard's version; None where there is none.
+        fingerprint: The name of its vectors; None where it cannot be told.
     """
 
     url: str
@@ -103,6 +112,17 @@ class Ready:
     phases: tuple[tuple[str, float], ...]
     pid: int
     log: Path
+    norm: float = 1.0
+    longest: int | None = None
+    pool: int | None = None
+    probed: int = 0
+    guard: str | None = None
+    fingerprint: str | None = None
+
+    @property
+    def is_normalised(self) -> bool:
+        """Whether its vectors have length 1."""
+        return abs(self.norm - 1) <= NORM_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -189,6 +209,16 @@ Event = (
     | Ended
 )
 OnEvent = Callable[[Event], None]
+
+
+def all_of(*followers: OnEvent) -> OnEvent:
+    """Return one who tells each of the followers of every event."""
+
+    def tell(event: Event) -> None:
+        for follow in followers:
+            follow(event)
+
+    return tell
 
 
 def nobody(_event: Event) -> None:

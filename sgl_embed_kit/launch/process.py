@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.folders import log_folder, log_name
 from sgl_embed_kit.launch.keeper import TERMINATE
@@ -126,17 +124,6 @@ class ServerProcess:
         """Return the last lines of all that has been printed up to now."""
         self.output.catch_up()
         return str(self.output.end)
-
-    def listens_on(self, port: int) -> bool:
-        """Say whether it is this server's main process that listens on a port."""
-        try:
-            connections = psutil.Process(self.pid).net_connections(kind="tcp")
-        except psutil.Error:
-            return False
-        return any(
-            connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,)
-            for connection in connections
-        )
 
     def stop(self, grace: float) -> bool:
         """End the server and all that it started; kill what is left after `grace` seconds.

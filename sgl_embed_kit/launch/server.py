@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import NoReturn
 
 from sgl_embed_kit.doctor import Subject
-from sgl_embed_kit.errors import NotReadyError, ServerDiedError
+from sgl_embed_kit.errors import KitError, NotReadyError, ServerDiedError
 from sgl_embed_kit.launch.address import url_of
 from sgl_embed_kit.launch.events import (
     LogTrouble,
@@ -25,20 +25,27 @@ from sgl_embed_kit.launch.events import (
 from sgl_embed_kit.launch.expectations import NO_PAST, PastStarts, past_starts
 from sgl_embed_kit.launch.following import StartLog
 from sgl_embed_kit.launch.keys_file import KeysFile, keys_file
+from sgl_embed_kit.launch.listener import process_tree
+from sgl_embed_kit.launch.notify import SYSTEMD_VARIABLES
 from sgl_embed_kit.launch.output import Show, echoed
 from sgl_embed_kit.launch.process import POLL_SECONDS, ServerProcess, log_file
 from sgl_embed_kit.launch.readiness import Readiness
 from sgl_embed_kit.launch.registration import recorded, registered_server
+from sgl_embed_kit.launch.start import start_limit, vectors_fingerprint
 from sgl_embed_kit.launch.watchdog import watching
+from sgl_embed_kit.machine.cgroup import own_group
+from sgl_embed_kit.machine.oom import oom_event
 from sgl_embed_kit.machine.process_id import process_id
 from sgl_embed_kit.machine.servers import Registration
-from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.keys import read_key
-from sgl_embed_kit.sglang.diagnosis import Diagnosis, diagnose, root_cause
-from sgl_embed_kit.sglang.log import BATCH, requests_left, why_it_died
+from sgl_embed_kit.sglang.death import Death, explain_death
+from sgl_embed_kit.sglang.log import BATCH, requests_left
 
 UNREADY_SECONDS = 5.0
 """For a server to end that has no requests: it dies of SIGTERM while it loads."""
+
+LAUNCH_ID = "SGL_EMBED_LAUNCH_ID"
+"""Variable from which the guard knows what to answer (guard/liveness.py)."""
 
 
 class RunningServer:
@@ -46,51 +53,56 @@ class RunningServer:
 
     def __init__(
         self,
-        profile: Profile,
+        subject: Subject,
         process: ServerProcess,
         registration: Registration,
         *,
         api_key: str | None = None,
         keys_file: KeysFile | None = None,
         past: PastStarts = NO_PAST,
+        launch_id: str = "",
     ) -> None:
-        self.profile = profile
+        self.subject = subject
+        self.profile = subject.profile
         self.process = process
         self._registration = registration
         self._api_key = api_key
+        self._launch_id = launch_id
         self._keys_file = keys_file
         self._past = past
         self._lines = process.output.reader()
+        self.limit = start_limit(subject)
         self._started = time.monotonic()
         self._batches = 0
         self._is_ready = False
+        self._group = own_group()
+        self._pids = {process.pid}
 
     def wait_until_ready(self, on_event: OnEvent) -> Ready:
-        """Wait until this very server returns an embedding of the right dimension.
+        """Wait until this very server has shown that it is ready.
 
         Raises:
             ServerDiedError: it ended first.
-            NotReadyError: it took longer than the profile allows.
-            KitError: it refuses to embed, or its vectors have another dimension.
+            NotReadyError: it took longer than it may.
+            KitError: it is up, and not what it should be.
         """
         on_event = recorded(self._registration, on_event)
         start = self._begin(on_event)
-        limit = self.profile.launch.timeout_seconds
-        with Readiness(self.profile, self.process, self._api_key) as readiness:
+        fingerprint = vectors_fingerprint(self.subject)  # SGLang imports for ten seconds
+        with Readiness(
+            self.subject, self.process, api_key=self._api_key, launch_id=self._launch_id
+        ) as readiness:
             while True:
                 if self.process.exit_status() is not None:
                     self.process.output.catch_up()
                 self._follow(start, on_event)
                 self._raise_if_dead()
-                dimension = readiness.dimension()
-                if dimension is not None:
+                left = self._started + self.limit.seconds - time.monotonic()
+                if left <= 0:
+                    raise self._not_ready(readiness.reason)
+                proof = readiness.proof(left)
+                if proof is not None:
                     break
-                if time.monotonic() > self._started + limit:
-                    raise NotReadyError(
-                        f"The server was not ready within {limit:g} s.",
-                        why=f"Its last phase was: {start.phases[-1][0].label}.",
-                        cure=f"less {self.process.log}",
-                    )
                 time.sleep(POLL_SECONDS)
         self._follow(start, on_event)
         now = time.monotonic()
@@ -99,11 +111,17 @@ class RunningServer:
         ready = Ready(
             url=url_of(self.profile),
             model=self.profile.model.name,
-            dimension=dimension,
+            dimension=proof.dimension,
             seconds=now - self._started,
             phases=tuple((phase.label, seconds) for phase, seconds in phases.items()),
             pid=self.process.pid,
             log=self.process.log,
+            norm=proof.norm,
+            longest=proof.limits.longest if proof.limits else None,
+            pool=proof.limits.pool if proof.limits else None,
+            probed=proof.probed,
+            guard=proof.guard,
+            fingerprint=fingerprint,
         )
         self._is_ready = True
         on_event(ready)
@@ -121,7 +139,7 @@ class RunningServer:
                 self._batches += sum(BATCH in line.text for line in self._lines.new_lines())
                 self._tell_of_log(on_event)
                 if watchdog.is_ill:
-                    self._raise_hung(watchdog.stalled_seconds)
+                    raise self._hung(watchdog.stalled_seconds)
                 time.sleep(POLL_SECONDS)
 
     def stop(self, on_event: OnEvent = nobody) -> None:
@@ -149,8 +167,11 @@ class RunningServer:
     def _follow(self, start: StartLog, on_event: OnEvent) -> None:
         """Tell of what was printed since the last time."""
         output = self.process.output
+        known = len(start.phases)
         for event in start.read(self._lines.new_lines(), output.begun_line()):
             on_event(event)
+        if len(start.phases) > known:  # the kernel's log knows processes by their ids alone
+            self._pids |= process_tree(self.process.pid)
         if len(start.phases) > 1 and self._keys_file is not None:
             self._keys_file.remove()  # the second phase begins when all arguments were read
         self._tell_of_log(on_event)
@@ -159,31 +180,47 @@ class RunningServer:
         for why in self.process.output.log.new_troubles():
             on_event(LogTrouble(self.process.log, why))
 
-    def _cause(self) -> Diagnosis | None:
-        log = self.process.end_of_log().encode("utf-8", "surrogateescape")
-        return root_cause(diagnose(io.BytesIO(log)))
+    def _death(self, status: int | None) -> Death:
+        """Explain why the server died, with a status, or why it lives and does not serve."""
+        log = io.BytesIO(self.process.end_of_log().encode("utf-8", "surrogateescape"))
+        seconds = time.monotonic() - self._started
+        killed = oom_event(self._group, own_group(), self._pids, seconds)
+        return explain_death(log, status, self._is_ready, killed, log_file=self.process.log)
 
-    def _raise_hung(self, seconds: float) -> NoReturn:
-        cause = self._cause()
-        why = f"No vector came back and no tokens moved for {seconds:.0f} s."
-        raise ServerDiedError(
-            "The server hung.",
-            why=f"{why}\n{cause.problem.means}" if cause else why,
-            cure=cause.problem.cure if cause else f"less {self.process.log}",
+    def _not_ready(self, reason: str) -> NotReadyError:
+        death, limit = self._death(None), self.limit
+        return NotReadyError(
+            f"The server was not ready within {limit.seconds:g} s ({limit.because}).",
+            why="\n".join([*lines_of(death), reason]).strip(),
+            cure=death.cure,
+        )
+
+    def _hung(self, seconds: float) -> ServerDiedError:
+        death = self._death(None)
+        return ServerDiedError(
+            f"The server hung: no vector came back and no tokens moved for {seconds:.0f} s.",
+            why="\n".join(lines_of(death)),
+            cure=death.cure,
+            heals=death.heals,
         )
 
     def _raise_if_dead(self) -> None:
         status = self.process.exit_status()
         if status is None:
             return
+        death = self._death(status)
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        cause = self._cause()
-        why = why_it_died(self.process.end_of_log())
         raise ServerDiedError(
             f"The server {how}.",
-            why=f"{cause.problem.means}\n{why}" if cause else why,
-            cure=cause.problem.cure if cause else f"less {self.process.log}",
+            why="\n".join(lines_of(death)),
+            cure=death.cure,
+            heals=death.heals,
         )
+
+
+def lines_of(death: Death) -> list[str]:
+    """Return what is known of a death, a line each: cause, log line, reason, upstream."""
+    return [text for text in (death.what, death.line, death.why, death.upstream) if text]
 
 
 @contextmanager
@@ -201,9 +238,18 @@ def running_server(
         AlreadyRunsError: a server of ours has its address.
         KitError: it cannot be started.
     """
-    assert subject.installed is not None
-    assert subject.installed.command is not None
-    command = subject.command()
+    if subject.installed is None or subject.installed.command is None:
+        raise KitError(
+            "SGLang is not installed here.",
+            why="Its checks were skipped." if subject.installed is None else "It has no command.",
+            cure="pip install 'sgl-embed-kit[server]'",
+        )
+    command, launch_id = subject.command(), secrets.token_hex(16)
+    command = replace(
+        command,
+        env={**command.env, LAUNCH_ID: launch_id},
+        unset=(*command.unset, *SYSTEMD_VARIABLES),
+    )
     keys = {
         flag: source if isinstance(source, str) else read_key(source, os.environ)
         for flag, source in command.keys.items()
@@ -218,12 +264,13 @@ def running_server(
         log = log_file(subject.mask(subject.profile.model.name))
         process = ServerProcess(command, subject.installed.command, log, keys.values())
         server = RunningServer(
-            subject.profile,
+            subject,
             process,
             registration,
             api_key=keys.get("api-key"),
             keys_file=file,
             past=past_starts(subject),
+            launch_id=launch_id,
         )
         with echoed(process.output, show_log):
             try:

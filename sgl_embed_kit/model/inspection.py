@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,7 +19,12 @@ from sgl_embed_kit.model.hub_files import open_repo
 from sgl_embed_kit.model.safetensors import BrokenError, samples
 from sgl_embed_kit.model.scope_files import open_scope
 from sgl_embed_kit.model.source import Kind, Source
-from sgl_embed_kit.model.tokenizer import TOKENIZER_FILE, TokenizerFacts, read_tokenizer
+from sgl_embed_kit.model.tokenizer import (
+    TOKENIZER_FILE,
+    TOKENIZER_LIMIT,
+    TokenizerFacts,
+    read_tokenizer,
+)
 from sgl_embed_kit.model.weights import fetch_again, sentence
 
 
@@ -81,7 +87,10 @@ def inspect_files(files: ModelFiles, revision: str | None = None) -> Inspection:
     faults = [*facts.faults, *tokenizer_faults]
     ingredients = None
     try:
-        ingredients = _ingredients(files, facts, tokenizer)
+        if tokenizer is not None:
+            ingredients = _ingredients(
+                files, facts, tokenizer.sha256, facts.auto_dtype, facts.pooling_with_guard
+            )
     except BrokenError as error:
         faults.append(warning(f"{files.name} gets no fingerprint.", sentence(str(error))))
     return Inspection(facts, tokenizer, ingredients, revision, tuple(faults))
@@ -126,19 +135,50 @@ def _tokenizer_faults(facts: ModelFacts, tokenizer: TokenizerFacts) -> Iterator[
         )
 
 
+def served_fingerprint(
+    files: ModelFiles, facts: ModelFacts, *, dtype: str, guarded: bool
+) -> str | None:
+    """Return the name of the full vectors that a server makes; None where it cannot be told.
+
+    The tokenizer is not tried, which takes a second where it is large.
+
+    Args:
+        files: The model's files.
+        facts: What they say.
+        dtype: The profile's `model.dtype`.
+        guarded: Whether the guard runs in the server.
+    """
+    pooling = facts.pooling_with_guard
+    if not guarded and facts.served is not None:
+        pooling = facts.served.pooling
+    computed = facts.auto_dtype if dtype == "auto" else TORCH_NAMES.get(dtype, dtype)
+    try:
+        content = files.read(TOKENIZER_FILE, TOKENIZER_LIMIT)
+        tokenizer = hashlib.sha256(content).hexdigest()
+        ingredients = _ingredients(files, facts, tokenizer, computed, pooling)
+    except (UnreadableError, BrokenError):
+        return None
+    return fingerprint(ingredients) if ingredients else None
+
+
+TORCH_NAMES = {"half": "float16", "float": "float32"}
+"""Types that SGLang's `--dtype` has a second name for."""
+
+
 def _ingredients(
-    files: ModelFiles, facts: ModelFacts, tokenizer: TokenizerFacts | None
+    files: ModelFiles, facts: ModelFacts, tokenizer: str, dtype: str, pooling: Pooling | None
 ) -> Ingredients | None:
-    pooling, dimensions = facts.pooling_with_guard, facts.full_dimensions
-    if facts.errors or tokenizer is None or pooling is None or dimensions is None:
+    """Return what a fingerprint is made of, given the tokenizer's SHA-256; None: not known."""
+    dimensions = facts.full_dimensions
+    if facts.errors or pooling is None or dimensions is None:
         return None
     assert facts.served is not None
     return Ingredients(
         weights=weights_digest([(file, samples(files, file)) for file in facts.weights.files]),
-        tokenizer=tokenizer.sha256,
+        tokenizer=tokenizer,
         pooling=pooling.value,
         normalised=facts.served.normalised,
         prompt="",
         dimensions=dimensions,
-        dtype_class=dtype_class(facts.auto_dtype),
+        dtype_class=dtype_class(dtype),
     )

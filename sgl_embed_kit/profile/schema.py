@@ -12,6 +12,8 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
@@ -206,10 +208,29 @@ class DoctorSection(Section):
 class LaunchSection(Section):
     """How the server is started."""
 
-    timeout_seconds: Annotated[float, Field(gt=0)] = 600.0
-    """Time in which the first embedding must come back."""
+    timeout_seconds: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
+    """Time in which the first embedding must come back; auto: by the size of the weights."""
+    probe_tokens: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
+    """Tokens of a text to embed before it is ready; auto: on a GPU all that fit, else none."""
     fast_start: Literal["auto", True, False] = "auto"
     """Whether SGLang's children are forked with its imports done; auto: on a CPU."""
+
+    @field_validator("timeout_seconds", mode="wrap")
+    @classmethod
+    def _seconds_or_auto(cls, given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        # In a sentence for the whole, where pydantic would find two faults.
+        try:
+            return handler(given)
+        except ValidationError as error:
+            raise ValueError("must be a number of seconds above 0, or auto") from error
+
+    @field_validator("probe_tokens", mode="wrap")
+    @classmethod
+    def _tokens_or_auto(cls, given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(given)
+        except ValidationError as error:
+            raise ValueError("must be a whole number, 0 or more, or auto") from error
 
 
 class RestartSection(Section):

@@ -48,6 +48,12 @@ BROKEN_EXTRA_WORKERS = VersionRange(">=0.5.6,<0.5.23")
 for each worker leaves out `retraction_counts` (srt/managers/multi_tokenizer_mixin.py of the
 wheels of 0.5.6 to 0.5.20; right in 0.5.23; github.com/sgl-project/sglang/issues/31890)."""
 
+FULL_BATCH_DEADLOCK = VersionRange("<0.5.23")
+"""Releases whose scheduler, with overlap, takes an embedding batch of `max_running_requests`
+texts and never another: it resets `batch_is_full` nowhere (up to 0.5.10) or only where no
+batch runs (0.5.12 to 0.5.20), and at every step from 0.5.23 on (srt/managers/scheduler.py of
+those wheels; github.com/sgl-project/sglang/issues/22518)."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -151,6 +157,8 @@ def build_command(
         # An idle scheduler polls without a pause: a whole core of 2 to 16, for nothing.
         "--sleep-on-idle": profile.hardware.device == "cpu" and "--sleep-on-idle" in table.by_name,
     }
+    if table.version in FULL_BATCH_DEADLOCK and "--disable-overlap-schedule" in table.by_name:
+        flags["--disable-overlap-schedule"] = True
     argv = _program(table, fast=is_fast(profile, table))
     for flag, value in flags.items():
         if value is not None and value is not False:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from dataclasses import dataclass, replace
 from functools import cache
@@ -43,7 +44,12 @@ class Death:
 
 
 def explain_death(
-    log: BinaryIO, status: int | None, was_ready: bool, killed: OomEvent | None
+    log: BinaryIO,
+    status: int | None,
+    was_ready: bool,
+    killed: OomEvent | None,
+    *,
+    log_file: Path | None = None,
 ) -> Death:
     """Return why a server died, with exactly one first cause.
 
@@ -56,6 +62,7 @@ def explain_death(
             is not ready in time, or answers no more.
         was_ready: Whether it has been ready.
         killed: That the system ended a process of the server for want of memory, or None.
+        log_file: Where the whole log is, where there is more of it.
 
     Raises:
         OSError: the log cannot be read.
@@ -75,12 +82,12 @@ def explain_death(
             line=start.traceback.end.line,
             line_number=start.traceback.end.number,
             why="The whole traceback stands above that line in the log.",
-            cure=_look_into(log),
+            cure=_look_into(log_file),
             upstream=None,
             heals=was_ready,
         )
     symptom = child[1] if child else _last_symptom(start)
-    death = _ended(child[0] if child else None if symptom else status, log)
+    death = _ended(child[0] if child else None if symptom else status, log_file)
     if symptom is not None:
         death = replace(death, line=symptom.line, line_number=symptom.number)
     return death
@@ -158,7 +165,7 @@ def _stuck(start: Start) -> Death:
     )
 
 
-def _ended(status: int | None, log: BinaryIO) -> Death:
+def _ended(status: int | None, log_file: Path | None) -> Death:
     """Explain an end by its status alone; None where not even that is known."""
     number = _signal(status) if status is not None else 0
     known = _statuses().get(-number if number else status, _statuses()["else"])
@@ -167,7 +174,7 @@ def _ended(status: int | None, log: BinaryIO) -> Death:
         line="",
         line_number=0,
         why=str(known["why"]),
-        cure=str(known.get("cure", _look_into(log))),
+        cure=str(known.get("cure", _look_into(log_file))),
         upstream=None,
         heals=bool(known["heals"]),
     )
@@ -189,6 +196,5 @@ def _last_symptom(start: Start) -> Diagnosis | None:
     return symptoms[-1] if symptoms else None
 
 
-def _look_into(log: BinaryIO) -> str:
-    name = getattr(log, "name", None)
-    return f"less {name}" if isinstance(name, str | Path) else "sgl-embed doctor --log FILE"
+def _look_into(log_file: Path | None) -> str:
+    return f"less {shlex.quote(str(log_file))}" if log_file else "sgl-embed doctor --log FILE"

@@ -98,27 +98,3 @@ def requests_left(log: str) -> int | None:
     """Return how many requests a server that drains had left; None before it has said so."""
     counts = LEFT.findall(log)
     return int(counts[-1]) if counts else None
-
-
-def why_it_died(log: str) -> str:
-    """Return the line that best says why a server died; empty where none does.
-
-    That is the guard's own refusal, else the last line of the first traceback that a
-    process printed: what follows it (SIGQUIT, "kill_process_tree") are consequences.
-    """
-    lines = log.splitlines()
-    for line in lines:
-        if "sgl-embed guard: refusing" in line:
-            return line[line.index("sgl-embed guard:") :].strip()
-    for number, line in enumerate(lines):
-        if line.rstrip().endswith("Traceback (most recent call last):"):
-            return _end_of_traceback(lines[number + 1 :])
-    errors = [line.strip() for line in lines if "error:" in line.lower()]
-    return errors[-1] if errors else ""
-
-
-def _end_of_traceback(lines: list[str]) -> str:
-    for line in lines:
-        if line.strip() and not line.startswith((" ", "\t")):
-            return line.strip()
-    return ""

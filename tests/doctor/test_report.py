@@ -114,7 +114,7 @@ def test_fifty_checks_that_are_ok_take_a_line_each_and_in_short_a_line_a_categor
     short = as_text(report, Detail.COMPACT).splitlines()
     assert len(short) == 5 + 1
     assert short[0] == "  ok     Group0    A0, A5, A10, A15, A20, A25, A30, A35, A40, A45"
-    assert as_text(report, Detail.FINDINGS) == "50 checks in 0.50 s: 50 ok"
+    assert as_text(report, Detail.BRIEF) == "50 checks in 0.50 s: 50 ok"
 
 
 def test_what_is_well_or_skipped_for_one_reason_in_a_category_is_told_once() -> None:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -152,20 +151,6 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_server(start: Start) -> None:
     wait_for_line(server, "up")
     assert os.getpgid(server.pid) == server.pid != os.getpgid(0)
     assert os.getsid(server.pid) == server.pid
-
-
-def test_only_its_own_port_counts_as_listened_on(start: Start) -> None:
-    server = start(
-        "import socket, time\n"
-        "s = socket.create_server(('127.0.0.1', 0))\n"
-        "print('port', s.getsockname()[1], flush=True); time.sleep(60)"
-    )
-    port = int(wait_for_line(server, "port ").split()[1])
-    with socket.create_server(("127.0.0.1", 0)) as foreign:
-        assert server.listens_on(port)
-        assert not server.listens_on(foreign.getsockname()[1])
-    server.stop(LIMIT)
-    assert not server.listens_on(port)
 
 
 def test_the_programs_of_the_servers_environment_come_first(start: Start) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
+from sgl_embed_kit.model.facts import read_facts
 from sgl_embed_kit.model.fingerprint import Ingredients, dtype_class, fingerprint
 from sgl_embed_kit.model.folder import local_files
-from sgl_embed_kit.model.inspection import inspect_files
+from sgl_embed_kit.model.inspection import inspect_files, served_fingerprint
 from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
 from tests.model.builders import change_json
 
@@ -99,3 +101,41 @@ def test_types_that_agree_to_three_digits_are_one_class(dtype: str, expected: st
 def test_a_model_that_cannot_be_served_has_none(model: Path) -> None:
     change_json(model / "config.json", architectures=["Qwen3ForSequenceClassification"])
     assert inspect_files(local_files(model)).fingerprint is None
+
+
+def test_the_served_fingerprint_is_that_of_an_inspection_where_all_is_as_usual(
+    tiny_folder: Path,
+) -> None:
+    files = local_files(tiny_folder)
+    facts = read_facts(files)
+    usual = served_fingerprint(files, facts, dtype="auto", guarded=True)
+    assert usual is not None
+    assert usual == inspect_files(files).fingerprint
+    assert served_fingerprint(files, facts, dtype="half", guarded=False) == usual
+    assert served_fingerprint(files, facts, dtype="bfloat16", guarded=True) == usual
+    full = {served_fingerprint(files, facts, dtype=d, guarded=True) for d in ("float", "float32")}
+    assert len(full) == 1
+    assert full != {usual}
+
+
+def test_without_the_guard_an_encoder_of_mean_pooling_has_other_vectors(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    make_tiny_model(folder, TinyModel())
+    change_json(folder / "config.json", architectures=["BertModel"])
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": "mean"}')
+    files = local_files(folder)
+    facts = read_facts(files)
+    guarded = served_fingerprint(files, facts, dtype="auto", guarded=True)
+    stock = served_fingerprint(files, facts, dtype="auto", guarded=False)
+    assert None not in {guarded, stock}
+    assert guarded != stock
+
+
+def test_a_folder_without_tokenizer_has_no_served_fingerprint(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_folder, folder)
+    (folder / "tokenizer.json").unlink()
+    files = local_files(folder)
+    assert served_fingerprint(files, read_facts(files), dtype="auto", guarded=True) is None

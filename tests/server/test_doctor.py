@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 
 from sgl_embed_kit.doctor import Status, Subject
@@ -33,6 +34,7 @@ def test_a_guarded_server_passes_every_check_and_survives_all_of_them(tiny_qwen:
         assert result.status in fine, result
     assert code == 0
     assert "last pooling" in results["live-pooling"].found
+    assert results["live-guard"].found == f"the guard {tiny_qwen.guard} refuses to generate"
     assert "<|endoftext|>" in results["canary-end"].found
     assert "the KV pool holds 16384 tokens" in results["live-context"].found
 
@@ -57,6 +59,8 @@ def test_without_the_guard_that_is_told_and_what_could_hurt_is_true(
     unguarded: tuple[Subject, Ready], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subject, ready = unguarded
+    assert ready.guard is None
+    assert httpx.get(f"{ready.url}/livez", timeout=30).status_code == 404
     harmless = {r.name: r for r in asked("--url", ready.url)[1].values()}
     assert harmless["live-guard"].status is Status.WARN
     assert harmless["live-context"].status is Status.ERROR

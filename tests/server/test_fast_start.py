@@ -27,7 +27,12 @@ from tests.conftest import free_port
 
 pytestmark = pytest.mark.server
 
-OF_EACH_START = {"SGLANG_RUN_ID", "PROMETHEUS_MULTIPROC_DIR", "TMPDIR"}
+OF_EACH_START = {
+    "SGLANG_RUN_ID",
+    "PROMETHEUS_MULTIPROC_DIR",
+    "SGL_EMBED_LAUNCH_ID",
+    "TMPDIR",
+}
 """Variables whose value is made anew at every start."""
 
 NOTES = """

@@ -1,6 +1,14 @@
 """A real server with keys: nobody sees them, and nobody gets in without."""
 
-from collections.abc import Iterator
+import json
+import os
+import re
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 
 import httpx
@@ -28,9 +36,72 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
         "model: {served_name: locked}\n"
         f"server: {{port: {port}, api_key_env: LOCK, admin_api_key_file: {folder}/admin}}\n"
         "limits: {max_waiting_seconds: 77, context_length: 2048}\n"
+        "launch: {probe_tokens: 300}\n"
     )
-    with launched(profile, port, "locked", LOCK=KEY) as server:
-        yield server
+    options = ("--ready-file", str(folder / "ready.json"))
+    with systemd(folder / "notify") as heard:
+        environment = {"LOCK": KEY, "NOTIFY_SOCKET": str(folder / "notify")}
+        with launched(profile, port, "locked", options=options, **environment) as server:
+            ready = json.loads((folder / "ready.json").read_text())
+            assert ready["url"] == server.url
+            yield server
+        assert not (folder / "ready.json").exists()
+        told = heard()
+    phases = [message for message in told if message.startswith("STATUS=")]
+    assert phases[0] == "STATUS=Checks ..."
+    assert "STATUS=Loading weights ..." in phases
+    (main,) = (message for message in told if message.startswith("READY=1"))
+    assert re.fullmatch(r"READY=1\nMAINPID=\d+", main)
+    assert told.index(main) < told.index("STOPPING=1")
+
+
+@contextmanager
+def systemd(path: Path) -> Iterator[Callable[[], list[str]]]:
+    """Be the service manager; yield what returns all that it was told."""
+    messages: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+
+        def listen() -> None:
+            while message := manager.recv(4096):
+                messages.append(message.decode())
+
+        def heard() -> list[str]:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+                last.sendto(b"", str(path))
+            listener.join()
+            return messages
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        yield heard
+
+
+def test_the_guard_answers_without_the_key_and_for_this_launch(locked: Launched) -> None:
+    life = httpx.get(f"{locked.url}/livez", timeout=30).json()
+    (main, *_) = [p for p in processes_with(locked.mark) if "serve" in p.cmdline()]
+    assert life == {
+        "status": "alive",
+        "guard": metadata.version("sgl-embed-kit"),
+        "launch_id": main.environ()["SGL_EMBED_LAUNCH_ID"],
+    }
+    assert "NOTIFY_SOCKET" not in main.environ()
+
+
+def test_the_line_to_paste_names_the_key_and_a_long_text_was_tried(locked: Launched) -> None:
+    assert '-H "Authorization: Bearer $LOCK"' in locked.printed
+    assert re.search(r"texts of up to 2047; one of (29\d|300) was tried", locked.printed)
+    assert KEY not in locked.printed
+    command = locked.printed.partition("  ask        ")[2].partition("\n  stop")[0]
+    done = subprocess.run(
+        ["/bin/sh", "-c", command.replace("curl ", "curl -sf ")],
+        env={"LOCK": KEY, "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert len(json.loads(done.stdout)["data"][0]["embedding"]) == 128
 
 
 def test_a_request_without_the_key_is_turned_away(locked: Launched) -> None:

@@ -1,6 +1,8 @@
 """The tiny Qwen3 on a real SGLang server: last-token pooling, as for Qwen3-Embedding."""
 
+import re
 from collections.abc import Iterator
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -77,6 +79,10 @@ def test_the_start_went_through_its_phases_in_order(tiny_qwen: Ready) -> None:
     ]
     assert sum(seconds for _, seconds in tiny_qwen.phases) == pytest.approx(tiny_qwen.seconds)
     assert tiny_qwen.dimension == 128
+    assert tiny_qwen.is_normalised
+    assert (tiny_qwen.longest, tiny_qwen.pool, tiny_qwen.probed) == (4095, 16384, 0)
+    assert tiny_qwen.guard == metadata.version("sgl-embed-kit")
+    assert re.fullmatch(r"[0-9a-f]{16}", tiny_qwen.fingerprint or "")
     assert tiny_qwen.log.read_text().count("Load weight begin.") == 1
 
 

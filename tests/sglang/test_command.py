@@ -72,6 +72,19 @@ def test_an_encoder_gets_no_prefix_cache_no_chunks_and_a_memory_fraction() -> No
     assert value(built, "--mem-fraction-static") == "0.5"
 
 
+@pytest.mark.parametrize(
+    ("version", "avoided"),
+    [("0.5.10.post1", True), ("0.5.12", True), ("0.5.20", True), ("0.5.23", False)],
+)
+def test_a_release_that_hangs_at_a_full_batch_runs_without_overlap(
+    version: str, avoided: bool
+) -> None:
+    profile = load_profile("tiny-cpu")
+    unguarded = profile.guard.model_copy(update={"enabled": False})
+    built = command(profile.model_copy(update={"guard": unguarded}), version=version)
+    assert ("--disable-overlap-schedule" in built.argv) is avoided
+
+
 def test_a_decoder_keeps_its_caches() -> None:
     built = command("tiny-cpu")
     assert "--disable-radix-cache" not in built.argv

@@ -11,26 +11,12 @@ from sgl_embed_kit.sglang.log import (
     progress_of,
     requests_left,
     start_phases,
-    why_it_died,
 )
 
 HEALTHY = sorted((Path(__file__).parent / "logs" / "healthy").glob("*.log"))
 FULL = ["scheduler", "weights", "kv_pool", "graphs", "http", "bound"]
 ON_A_CPU = [phase for phase in FULL if phase != "graphs"]
 PHASES = {"0.5.23": ON_A_CPU, "issue-16920-gpu": ["http", "bound"]}
-
-TRACEBACK = """\
-[2026-11-21 11:41:58] Load weight begin. avail mem=20.91 GB
-[2026-11-21 11:41:59] Scheduler hit an exception: Traceback (most recent call last):
-  File "/site-packages/sglang/srt/managers/scheduler.py", line 6360, in run_scheduler_process
-    scheduler = Scheduler(
-ValueError: Loaded weights leave no GPU memory for the KV cache.
-
-[2026-11-21 11:41:59] Received sigquit from a child process. It usually means the child failed.
-Traceback (most recent call last):
-  File "x.py", line 1
-SystemExit: a consequence
-"""
 
 
 def lines(log: Path) -> list[str]:
@@ -92,26 +78,6 @@ def test_bars_of_any_release_say_how_far_it_has_come(name: str) -> None:
 )
 def test_what_is_no_bar_of_a_start_says_nothing(line: str) -> None:
     assert progress_of(line) is None
-
-
-def test_the_first_traceback_says_why_not_its_consequences() -> None:
-    assert why_it_died(TRACEBACK) == (
-        "ValueError: Loaded weights leave no GPU memory for the KV cache."
-    )
-
-
-def test_the_guards_refusal_goes_before_the_traceback_around_it() -> None:
-    log = TRACEBACK + "RuntimeError: sgl-embed guard: refusing to serve wrong vectors: max\n"
-    assert why_it_died(log) == "sgl-embed guard: refusing to serve wrong vectors: max"
-
-
-def test_without_a_traceback_the_last_error_line_says_why() -> None:
-    log = "sglang serve: error: unrecognized arguments: --max-num-seqs 4\n"
-    assert why_it_died(log) == log.strip()
-
-
-def test_a_silent_death_has_no_line() -> None:
-    assert why_it_died("[2026] Load weight begin.\n") == ""
 
 
 def test_the_last_count_of_a_server_that_drains_is_what_it_has_left() -> None:

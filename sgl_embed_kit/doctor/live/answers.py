@@ -102,6 +102,13 @@ class Text(msgspec.Struct):
     text: str
 
 
+class Life(msgspec.Struct):
+    """/livez, as the guard answers it (guard/liveness.py)."""
+
+    guard: str
+    launch_id: str | None = None
+
+
 class Routes(msgspec.Struct):
     """/openapi.json."""
 

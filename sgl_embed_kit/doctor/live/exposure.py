@@ -22,7 +22,8 @@ def guard(subject: LiveSubject) -> Finding:
             return Finding(Status.SKIP, "the server generates text")
     guarded = subject.has_guard
     if guarded:
-        return Finding(Status.OK, "the guard refuses to generate")
+        name = " ".join(filter(None, ["the guard", subject.guard_version]))
+        return Finding(Status.OK, f"{name} refuses to generate")
     status = subject.server.get("/generate").status
     if guarded is None:
         if status in {403, 404}:

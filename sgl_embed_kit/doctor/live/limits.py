@@ -31,7 +31,7 @@ def too_long(subject: LiveSubject) -> Finding:
         if pool is None or pool < length:
             why = "the KV pool is not told" if pool is None else f"the KV pool holds {pool} tokens"
             return Finding(Status.SKIP, f"{why}: a long text could stop the server{UNSENT}")
-    text, tokens = _text_of(subject, length + SPARE)
+    text, tokens = text_of(subject, length + SPARE)
     if tokens < length:
         return Finding(Status.SKIP, f"no text of more than {length} tokens could be made")
     answer = subject.ask_embeddings([text], seconds=LONGEST_SECONDS)
@@ -55,7 +55,7 @@ def longest(subject: LiveSubject) -> Finding:
     """Look whether the longest text that is allowed gets its vector."""
     if not subject.is_intrusive:
         return Finding(Status.SKIP, f"a text of the whole context takes long{UNSENT}")
-    text, tokens = _text_of(subject, _context(subject) - SPARE)
+    text, tokens = text_of(subject, _context(subject) - SPARE)
     try:
         answer = subject.ask_embeddings([text], seconds=LONGEST_SECONDS)
     except LiveError as error:
@@ -110,7 +110,7 @@ def _context(subject: LiveSubject) -> int:
     return length
 
 
-def _text_of(subject: LiveSubject, wanted: int) -> tuple[str, int]:
+def text_of(subject: LiveSubject, wanted: int) -> tuple[str, int]:
     """Return a text of at most `wanted` tokens, or hardly fewer, and how many it has.
 
     Counted by the server's own tokenizer.

@@ -15,6 +15,7 @@ from sgl_embed_kit.client.wire import decode_vectors
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.live.answers import (
     Answer,
+    Life,
     LiveError,
     ModelCard,
     ModelInfo,
@@ -148,6 +149,14 @@ class LiveSubject:
         if answer.status == 400 and answer.message.startswith(REFUSES_GENERATION):  # noqa: PLR2004
             return True
         return False if answer.status == 405 else None  # noqa: PLR2004
+
+    @property
+    def guard_version(self) -> str | None:
+        """The guard's version, as it says itself; None where it does not answer."""
+        try:
+            return quoted(self.server.get("/livez").read(Life).guard)
+        except LiveError:
+            return None
 
     @cached_property
     def first_vector(self) -> NDArray[np.float64]:

@@ -24,6 +24,8 @@ KEY = "k3y.of-the_users"
 BY_ID = {check.id: check for check in LIVE_CHECKS}
 END = 7
 """Id of the token that the fake tokenizer puts at the end."""
+OPEN = ("/health", "/livez")
+"""Routes that ask for no key."""
 Answer = httpx.Response | Callable[[httpx.Request], httpx.Response]
 
 
@@ -110,10 +112,13 @@ class FakeSglang:
         wanted = self.key
         if path.startswith("/hicache"):
             wanted = self.admin_key or self.key
-        if wanted is not None and bearer != f"Bearer {wanted}" and path != "/health":
+        if wanted is not None and bearer != f"Bearer {wanted}" and path not in OPEN:
             return httpx.Response(401, json={"error": "Unauthorized"})
         if path == "/generate" and self.guarded:
             return refusal(400, REASON)
+        if path == "/livez" and self.guarded:
+            life = {"status": "alive", "guard": "1.2.3", "launch_id": None}
+            return httpx.Response(200, json=life)
         if method == "GET":
             return self._read(path)
         content = json.loads(request.content)

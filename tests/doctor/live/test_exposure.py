@@ -19,7 +19,13 @@ def without_admin_route(openapi: httpx.Response) -> FakeSglang:
 
 
 CASES: list[Case] = [
-    ("SGE-LIVE-011", {}, Status.OK, "the guard refuses to generate"),
+    ("SGE-LIVE-011", {}, Status.OK, "the guard 1.2.3 refuses to generate"),
+    (
+        "SGE-LIVE-011",
+        {"server": FakeSglang(routes={"/livez": refusal(404)})},
+        Status.OK,
+        "the guard refuses to generate",
+    ),
     ("SGE-LIVE-011", {"server": FakeSglang(guarded=False)}, Status.WARN, "/generate is open (405)"),
     (
         "SGE-LIVE-011",
@@ -55,7 +61,7 @@ CASES: list[Case] = [
         "SGE-LIVE-011",
         {"server": FakeSglang(routes={"/model_info": refusal(404)})},
         Status.OK,
-        "the guard refuses",
+        "the guard 1.2.3 refuses",
     ),
     ("SGE-LIVE-012", {}, Status.INFO, "open to whoever reaches the port"),
     ("SGE-LIVE-012", {"url": ABROAD}, Status.WARN, "open to whoever reaches the port"),
