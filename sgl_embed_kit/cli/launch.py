@@ -205,7 +205,7 @@ def serve(
 
         # Who reads that it is ready may look for the ready file at once.
         tell = all_of(told.follower(start_limit(subject).seconds), json_events or follow)
-        keep_up(subject, tell, registration, show_log if verbose else None)
+        keep_up(subject, tell, registration, show_log if verbose else None, told.systemd.alive)
 
 
 def restarting_lines(event: Restarting) -> str:

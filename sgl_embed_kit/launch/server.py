@@ -6,7 +6,7 @@ import io
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
@@ -47,6 +47,13 @@ UNREADY_SECONDS = 5.0
 LAUNCH_ID = "SGL_EMBED_LAUNCH_ID"
 """Variable from which the guard knows what to answer (guard/liveness.py)."""
 
+Beat = Callable[[], None]
+"""Called a few times a second for as long as a server starts in time, or is well."""
+
+
+def no_beat() -> None:
+    """Tell nobody."""
+
 
 class RunningServer:
     """A server between its start and its stop."""
@@ -61,6 +68,7 @@ class RunningServer:
         keys_file: KeysFile | None = None,
         past: PastStarts = NO_PAST,
         launch_id: str = "",
+        beat: Beat = no_beat,
     ) -> None:
         self.subject = subject
         self.profile = subject.profile
@@ -75,6 +83,7 @@ class RunningServer:
         self._started = time.monotonic()
         self._batches = 0
         self._is_ready = False
+        self._beat = beat
         self._group = own_group()
         self._pids = {process.pid}
 
@@ -103,7 +112,7 @@ class RunningServer:
                 proof = readiness.proof(left)
                 if proof is not None:
                     break
-                time.sleep(POLL_SECONDS)
+                self._pause()
         self._follow(start, on_event)
         now = time.monotonic()
         phases = start.seconds(now)
@@ -140,7 +149,7 @@ class RunningServer:
                 self._tell_of_log(on_event)
                 if watchdog.is_ill:
                     raise self._hung(watchdog.stalled_seconds)
-                time.sleep(POLL_SECONDS)
+                self._pause()
 
     def stop(self, on_event: OnEvent = nobody) -> None:
         """End the server and everything that it started.
@@ -157,6 +166,10 @@ class RunningServer:
         ended = self.process.stop(seconds)
         was_cut = self._is_ready and not ended
         on_event(Stopped(requests_left(self.process.end_of_log()) if was_cut else 0))
+
+    def _pause(self) -> None:
+        self._beat()
+        time.sleep(POLL_SECONDS)
 
     def _begin(self, on_event: OnEvent) -> StartLog:
         start = StartLog(self._started, self._past.expected())
@@ -225,7 +238,10 @@ def lines_of(death: Death) -> list[str]:
 
 @contextmanager
 def running_server(
-    subject: Subject, registration: Registration | None = None, show_log: Show | None = None
+    subject: Subject,
+    registration: Registration | None = None,
+    show_log: Show | None = None,
+    beat: Beat = no_beat,
 ) -> Iterator[RunningServer]:
     """Start the server of a subject, and stop it whatever happens in the block.
 
@@ -233,6 +249,7 @@ def running_server(
         subject: What is to be served.
         registration: Its record; None for one of its own.
         show_log: Takes the lines that it prints, without keys.
+        beat: Called again and again for as long as all is well.
 
     Raises:
         AlreadyRunsError: a server of ours has its address.
@@ -271,6 +288,7 @@ def running_server(
             keys_file=file,
             past=past_starts(subject),
             launch_id=launch_id,
+            beat=beat,
         )
         with echoed(process.output, show_log):
             try:

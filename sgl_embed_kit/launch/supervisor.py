@@ -12,7 +12,7 @@ from sgl_embed_kit.launch.events import OnEvent, Restarting, WaitingForMemory
 from sgl_embed_kit.launch.output import Show
 from sgl_embed_kit.launch.registration import recorded
 from sgl_embed_kit.launch.restart import GiveUp, Restarts
-from sgl_embed_kit.launch.server import RunningServer, running_server
+from sgl_embed_kit.launch.server import Beat, RunningServer, no_beat, running_server
 from sgl_embed_kit.machine import Machine
 from sgl_embed_kit.machine.servers import Registration
 from sgl_embed_kit.plan.device import gpus_for
@@ -30,6 +30,7 @@ def keep_up(
     on_event: OnEvent,
     registration: Registration,
     show_log: Show | None = None,
+    beat: Beat = no_beat,
 ) -> None:
     """Run the server until a KeyboardInterrupt asks to stop; then end it whole.
 
@@ -38,6 +39,7 @@ def keep_up(
         on_event: Told of what happens.
         registration: The server's record, through all its lives.
         show_log: Takes the lines that the server prints, without keys.
+        beat: Called again and again for as long as all is well.
 
     Raises:
         ServerDiedError: it died or hung, and another start would not help or is not wanted.
@@ -50,7 +52,7 @@ def keep_up(
         while True:
             free = free_memory(subject.profile, subject.machine)
             try:
-                with running_server(subject, registration, show_log) as server:
+                with running_server(subject, registration, show_log, beat) as server:
                     _one_life(server, restarts, on_event)
             except (ServerDiedError, NotReadyError) as error:
                 delay = _delay_after(error, restarts, subject.profile, told)

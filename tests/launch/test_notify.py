@@ -81,8 +81,6 @@ def test_systemd_hears_of_each_phase_of_ready_and_of_the_end(manager: Manager) -
             "STATUS=Serving m at http://127.0.0.1:30000",
             f"READY=1\nMAINPID={os.getpid()}",
         ]
-        told.systemd.alive()
-        assert manager.heard() == ["WATCHDOG=1"]
         follow(Stopping(5.0))
         assert manager.heard() == ["STOPPING=1", "EXTEND_TIMEOUT_USEC=35000000"]
         follow(Stopped())
@@ -115,7 +113,7 @@ def test_a_manager_that_does_not_listen_holds_nobody_up(
     monkeypatch.setattr(notify, "SEND_SECONDS", 0.01)
     systemd, most = Systemd.of(manager.environment), queue_length() + 3
     for _ in range(most):
-        systemd.alive()
+        systemd.stopping()
     assert 0 < len(manager.heard()) < most
 
 
@@ -203,3 +201,33 @@ def test_the_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Path, "replace", full)
     file.ready(READY)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_systemds_watchdog_hears_twice_in_its_time_however_often_it_is_told(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    systemd = Systemd.of({**manager.environment, "WATCHDOG_USEC": "20000000"})
+    for seconds in (0.0, 9.9, 0.1, 5.0, 5.0):
+        clock[0] += seconds
+        systemd.alive()
+    assert manager.heard() == ["WATCHDOG=1"] * 3
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"WATCHDOG_USEC": "much"},
+        {"WATCHDOG_USEC": "20000000", "WATCHDOG_PID": "1"},
+    ],
+)
+def test_without_a_watchdog_of_ours_nothing_is_sent(
+    manager: Manager, environment: dict[str, str]
+) -> None:
+    Systemd.of({**manager.environment, **environment}).alive()
+    assert manager.heard() == []
+    ours = {"WATCHDOG_USEC": "20000000", "WATCHDOG_PID": str(os.getpid())}
+    Systemd.of({**manager.environment, **ours}).alive()
+    assert manager.heard() == ["WATCHDOG=1"]
