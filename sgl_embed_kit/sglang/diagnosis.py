@@ -22,6 +22,8 @@ USAGE = "usage: "
 """What argparse begins with where it refuses the arguments."""
 DIES = "hit an exception"
 TRACEBACK = "Traceback (most recent call last):"
+SOURCE = "    "
+"""How a line of a program begins that a traceback quotes: it holds a message, and raises it."""
 CHAINED = ("another exception occurred:", "direct cause of the following exception:")
 WRAPPED = re.compile(
     r"^(?:[\w.-]+ +\| "  # docker compose
@@ -138,7 +140,9 @@ class Start:
             self._bound = self._bound or phase is start_phases()[-1]
         if self._told and self._bound and READY in line:
             self.serving = True
-        problem = problem_of(line, rules, serving=self.serving, phase=self.phase.id)
+        problem = None
+        if not line.startswith(SOURCE):
+            problem = problem_of(line, rules, serving=self.serving, phase=self.phase.id)
         if problem is not None and problem.id not in self.found:
             self.found[problem.id] = Diagnosis(problem, number, clean(line), self.serving)
         self.traceback.add(number, line, known=problem is not None, serving=self.serving)

@@ -189,7 +189,7 @@ def test_a_server_that_stays_busy_is_not_ready_and_the_reason_is_told(make: Make
     error = refused(make({"busy": 10**6}, launch={"timeout_seconds": 1.5}))
     assert error.exit_code is ExitCode.NOT_READY
     assert "within 1.5 s (launch.timeout_seconds)" in error.what
-    assert error.why.startswith("Its last phase was: Opening the port.")
+    assert "its last phase was: Opening the port." in error.why
     assert "It says 503: warming up" in error.why
 
 

@@ -81,9 +81,7 @@ class Stage:
                 self.record = registration.record
 
     @contextmanager
-    def _running(
-        self, _subject: Subject, _registration: Registration, _show_log: None
-    ) -> Iterator[Scripted]:
+    def _running(self, *_arguments: object) -> Iterator[Scripted]:
         try:
             yield self.left.pop(0)
         finally:

@@ -73,7 +73,7 @@ def test_an_unknown_death_shows_the_end_of_its_traceback_and_where_the_log_is(
     file = tmp_path / "server.log"
     file.write_text(BEGIN + STRANGE + SIGQUIT)
     with file.open("rb") as log:
-        death = explain_death(log, -9, False, None)
+        death = explain_death(log, -9, False, None, log_file=file)
     assert (death.line, death.line_number) == ("StrangeError: never seen", 5)
     assert death.cure == f"less {file}"
     assert not death.heals

@@ -191,3 +191,15 @@ def test_a_log_of_many_megabytes_is_read_through() -> None:
     log = line * 300_000 + b"SGLang only supports sm75 and above.\n"
     (found,) = diagnose(io.BytesIO(log))
     assert (found.problem.id, found.number) == ("gpu-too-old", 300_001)
+
+
+def test_a_programs_line_that_a_traceback_quotes_is_not_what_it_said() -> None:
+    log = (
+        b"[2026-11-21] Scheduler hit an exception: Traceback (most recent call last):\n"
+        b'  File "x.py", line 1, in load\n'
+        b'    raise RuntimeError(f"CUDA out of memory. Tried {bytes}")\n'
+        b"RuntimeError: CUDA out of memory. Tried 5\n"
+    )
+    (found, *_) = [d for d in diagnose(io.BytesIO(log)) if d.problem.severity == "error"]
+    assert found.line == "RuntimeError: CUDA out of memory. Tried 5"
+    assert found.number == 4
