@@ -28,6 +28,7 @@ from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.launch.event_json import JsonEvents
 from sgl_embed_kit.launch.events import Ready
 from sgl_embed_kit.launch.server import running_server
+from sgl_embed_kit.launch.signals import STOP_SIGNALS
 from sgl_embed_kit.machine import RealMachine
 from sgl_embed_kit.model.tiny import TinyModel, make_tiny_model
 from sgl_embed_kit.profile import load_profile
@@ -82,6 +83,7 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run `sgl-embed` in this process, which has imported it, and return what came of it."""
     out, err = io.StringIO(), io.StringIO()
     with (
+        signals_as_before(),  # a command that was asked to stop leaves them ignored
         mock.patch.dict(os.environ, env),
         redirect_stdout(out),
         redirect_stderr(err),
@@ -91,6 +93,17 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     code = ended.value.code
     assert isinstance(code, int)
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def signals_as_before() -> Iterator[None]:
+    """Give the stop signals the handlers back that they had."""
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def run_process(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -31,6 +31,7 @@ OF_EACH_START = {
     "SGLANG_RUN_ID",
     "PROMETHEUS_MULTIPROC_DIR",
     "SGL_EMBED_LAUNCH_ID",
+    "SGLANG_EMBED_LAUNCH_ID",  # SGLang copies what it takes for an old spelling of its own
     "TMPDIR",
 }
 """Variables whose value is made anew at every start."""
@@ -120,7 +121,8 @@ def metrics_of(url: str) -> set[str]:
 
 def told(error: KitError) -> str:
     """Return all that is said of an error, the same for every log."""
-    return re.sub(r"/\S+\.log", "LOG", f"{error.what} {error.why} {error.cure}")
+    text = f"{error.what} {error.why} {error.cure}"
+    return re.sub(r"/\S+\.log|\[[\d: -]+\]|pid=\d+", "…", text)
 
 
 @pytest.fixture(scope="module")

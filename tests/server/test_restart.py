@@ -38,6 +38,8 @@ import json, sys
 from sgl_embed_kit.cli.launch import serve
 from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.errors import KitError
+from sgl_embed_kit.launch.notify import supervisors
+from sgl_embed_kit.launch.registration import registered_server
 from sgl_embed_kit.launch.signals import stop_signals_interrupt
 from sgl_embed_kit.machine import RealMachine
 from sgl_embed_kit.profile import Profile
@@ -46,8 +48,13 @@ from sgl_embed_kit.sglang.installed import find_installed
 profile = Profile.model_validate(json.loads(sys.argv[1]))
 subject = Subject.of(profile, find_installed(), RealMachine())
 try:
-    with stop_signals_interrupt():
-        serve(subject.with_files(subject.source.make()))
+    subject = subject.with_files(subject.source.make())
+    with (
+        stop_signals_interrupt(),
+        registered_server(subject) as registration,
+        supervisors({}) as told,
+    ):
+        serve(subject, registration, told, None, verbose=False)
 except KitError as error:
     print(error.what, error.why, error.cure, sep="\\n")
     sys.exit(error.exit_code)
