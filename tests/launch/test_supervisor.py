@@ -15,7 +15,6 @@ from sgl_embed_kit.launch.events import Event, OnEvent, Restarting, Stopping, Wa
 from sgl_embed_kit.launch.registration import registered_server
 from sgl_embed_kit.machine import ServerRecord
 from sgl_embed_kit.machine.nvidia import Gpu, Nvidia
-from sgl_embed_kit.machine.servers import Registration
 from sgl_embed_kit.profile import Profile
 from tests.machines import FakeMachine
 
