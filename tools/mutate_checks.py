@@ -1,7 +1,8 @@
 """Break the doctor one place at a time, and say which breaks no test notices.
 
 Usage: mutate_checks.py [MODULE …], or `make mutate-checks`; a module is a file of
-sgl_embed_kit/doctor. Without one: all checks, the engine and the reports.
+sgl_embed_kit. Without one: all checks, of machines and of live servers, the engine, and what
+selects, shows, bundles and redacts.
 
 Each comparison, each `and`, `or` and `not`, each choice, each verdict and each true or false is
 changed on its own, in memory: nothing is written into the tree. Named arguments such as
@@ -30,7 +31,7 @@ from types import CodeType, ModuleType
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCTOR = ROOT / "sgl_embed_kit" / "doctor"
+PACKAGE = ROOT / "sgl_embed_kit"
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.yaml")
 SECONDS = 120
 """After which a mutant counts as noticed: it hangs."""
@@ -79,7 +80,7 @@ class Mutant:
     code: CodeType
 
     def __str__(self) -> str:
-        return f"{self.file.relative_to(DOCTOR)}:{self.line}: {self.change}"
+        return f"{self.file.relative_to(PACKAGE)}:{self.line}: {self.change}"
 
 
 class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -109,16 +110,16 @@ def main(names: Sequence[str]) -> int:
     known = yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or {}
     began, survivors, count = time.monotonic(), 0, 0
     for file in files:
-        tests, own = tests_of(file), own_cases(file)
-        if run_all([None], [*tests, "-k", own])[0] != 0:
-            print(f"{file.relative_to(DOCTOR)}: its tests fail without any change: {tests}")
+        tests = tests_of(file)
+        if run_all([None], tests)[0] != 0:
+            print(f"{file.relative_to(PACKAGE)}: its tests fail without any change: {tests}")
             return 2
         mutants = list(mutants_of(file))
         statuses = run_all(mutants, [*tests, "-k", own])
         left = [m for m, status in zip(mutants, statuses, strict=True) if status == 0]
-        told = known.get(str(file.relative_to(DOCTOR)), {})
+        told = known.get(str(file.relative_to(PACKAGE)), {})
         print(
-            f"{file.relative_to(DOCTOR)}: {len(mutants)} mutants, {len(left)} survive, "
+            f"{file.relative_to(PACKAGE)}: {len(mutants)} mutants, {len(left)} survive, "
             f"{sum(m.change in told for m in left)} of them equivalent "
             f"({time.monotonic() - began:.0f} s)",
             flush=True,
@@ -135,19 +136,24 @@ def main(names: Sequence[str]) -> int:
 
 
 def default_files() -> list[Path]:
-    """Return the modules of all checks, then the engine and what shows and selects."""
-    checks = sorted(path for path in (DOCTOR / "checks").glob("*.py") if path.stem != "__init__")
-    return [*checks, *(DOCTOR / f"{name}.py" for name in ("engine", "report", "selection"))]
+    """Return the modules of all checks, then the engine and what selects, shows and redacts."""
+    doctor = PACKAGE / "doctor"
+    checks = sorted(path for path in (doctor / "checks").glob("*.py") if path.stem != "__init__")
+    live = sorted((doctor / "live").glob("*.py"))
+    others = ("engine", "selection", "report", "log_report", "bundle")
+    return [*checks, *live, *(doctor / f"{name}.py" for name in others), PACKAGE / "redaction.py"]
 
 
 def tests_of(file: Path) -> list[str]:
-    """Return the tests of a module: its own file, and the one that walks its whole folder."""
-    folder = ROOT / "tests" / file.parent.relative_to(ROOT / "sgl_embed_kit")
-    own, walk = folder / f"test_{file.stem}.py", folder / "test_every_check.py"
-    found = [path for path in (own, walk) if path.exists()]
-    if folder.name == "doctor":
-        found.append(folder / "test_report.py")
-    return list(dict.fromkeys(str(path) for path in found)) or [str(folder)]
+    """Return the tests of a module: its own file, and the one that walks its whole folder.
+
+    Where it has none of its own, all those of its folder.
+    """
+    folder = ROOT / "tests" / file.parent.relative_to(PACKAGE)
+    own = folder / f"test_{file.stem}.py"
+    if not own.exists():
+        return [str(folder)]
+    return [str(own), *map(str, sorted(folder.glob("test_every_*.py")))]
 
 
 def module_name(file: Path) -> str:

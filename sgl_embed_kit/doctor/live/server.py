@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
 
 import httpx
 import msgspec
@@ -24,6 +23,7 @@ import msgspec
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.live.answers import Answer, LiveError, quoted
 from sgl_embed_kit.errors import UsageError
+from sgl_embed_kit.time_limit import within
 
 CONNECT_SECONDS = 5.0
 REQUEST_SECONDS = 10.0
@@ -32,7 +32,6 @@ MOST_BYTES = 8 * 2**20
 
 _HOST = re.compile(rb"[A-Za-z0-9._:-]+")
 NO_HEADERS: Mapping[str, str] = {}
-T = TypeVar("T")
 
 
 class UnreachableError(LiveError):
@@ -170,7 +169,7 @@ class LiveServer:
             timeout=httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
         )
         with self._faults(what, seconds):
-            return _within(seconds, lambda: _travel(client, request, what, seconds))
+            return within(seconds, lambda: _travel(client, request, what, seconds), "live-request")
 
     @contextmanager
     def _faults(self, what: str, seconds: float) -> Iterator[None]:
@@ -280,24 +279,6 @@ def _travel(client: httpx.Client, request: httpx.Request, what: str, seconds: fl
         )
     finally:
         response.close()
-
-
-def _within(seconds: float, task: Callable[[], T]) -> T:
-    """Run a task in a thread of its own, which is left behind when the time is up.
-
-    The time limits of httpx are for each read, so that headers which come byte by byte
-    would never end; and resolving a name knows no limit at all.
-    """
-    outcome: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            outcome.set_result(task())
-        except BaseException as error:  # it belongs to the one who waits
-            outcome.set_exception(error)
-
-    threading.Thread(target=work, daemon=True, name="live-request").start()
-    return outcome.result(seconds)
 
 
 def _redirected(what: str, response: httpx.Response) -> LiveError:
