@@ -8,9 +8,9 @@ from pathlib import Path
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.folders import cache_folder, state_folder
-from sgl_embed_kit.model.hub import Hub, Reach, Refusal, check_reach, configured_hub
-from sgl_embed_kit.model.hub_cache import hub_cache, modelscope_cache
+from sgl_embed_kit.model.hub import Hub, Refusal, check_reach, configured_hub
 from sgl_embed_kit.model.hub_token import UnreadableTokenError, hub_token
+from sgl_embed_kit.model.hub_variables import hub_cache, offline_by
 from sgl_embed_kit.model.source import Kind
 from sgl_embed_kit.plan.plan import gigabytes
 
@@ -26,13 +26,25 @@ def hub(subject: Subject) -> Finding:
     repo, revision = subject.source.model_path, subject.profile.model.revision
     if subject.has_files:
         return Finding(Status.OK, f"{repo} is in the cache")
-    asked = configured_hub()
-    reach = check_reach(repo, asked, PATIENCE, revision)
+    env = subject.environment
+    asked = configured_hub(env)
+    reach = check_reach(repo, asked, PATIENCE, revision, env)
     if reach.ok:
         return Finding(Status.OK, f"{_named(asked)} has {repo}")
     found = f"{reach.why_not}; {repo} is not in the cache"
     if reach.refusal is Refusal.OFFLINE:
-        return Finding(Status.ERROR, found, "the hub, or the model's files", "unset HF_HUB_OFFLINE")
+        return Finding(Status.ERROR, found, "the hub, or the model's files", _online(subject))
+    if reach.refusal is Refusal.GATED:
+        needed = "an account that was granted access on the model's page, and its token"
+        return Finding(Status.ERROR, f"{repo} is gated at {asked.url}", needed, "hf auth login")
+    if reach.refusal is Refusal.NO_REVISION:
+        found = f"{repo} has no revision {revision or 'main'} at {asked.url}"
+        needed = "a revision that the repository has"
+        return Finding(Status.ERROR, found, needed, patch(model={"revision": "main"}))
+    if reach.refusal is Refusal.NO_REPO:
+        found = f"{asked.url} has no repository {repo}, or a private one"
+        needed = "a repository that this account may read"
+        return Finding(Status.ERROR, found, needed, "hf auth login")
     if reach.answered:
         return _refused(reach, repo, revision)
     status = Status.WARN if reach.refusal is Refusal.LATE else Status.ERROR  # or a slow network
@@ -69,10 +81,10 @@ def _refused(reach: Reach, repo: str, revision: str | None) -> Finding:
 
 def token(subject: Subject) -> Finding:
     """Look whether the token for the hub can be read, where there is one."""
-    if subject.source.kind is not Kind.REPO or configured_hub().is_modelscope:
+    if subject.source.kind is not Kind.REPO or configured_hub(subject.environment).is_modelscope:
         return Finding(Status.OK, "none is needed")
     try:
-        found = hub_token()
+        found = hub_token(subject.environment)
     except UnreadableTokenError as error:
         return Finding(
             Status.ERROR,
@@ -87,9 +99,10 @@ def token(subject: Subject) -> Finding:
 
 def disk(subject: Subject) -> Finding:
     """Look for room for the model's files and for logs."""
-    source = subject.source
+    source, env = subject.source, subject.environment
+    to_hub = source.kind is Kind.REPO and not configured_hub(env).is_modelscope
     needed = 0 if subject.has_files else source.bytes_needed
-    folder = _download_folder(subject)
+    folder = hub_cache(env) if to_hub else cache_folder()
     for place, room in ((folder, needed + LOG_SPACE), (state_folder(), LOG_SPACE)):
         free = subject.machine.disk_free(place)
         if free < room:
@@ -106,11 +119,12 @@ def disk(subject: Subject) -> Finding:
     return Finding(Status.OK, f"{gigabytes(free)} free")
 
 
-def _download_folder(subject: Subject) -> Path:
-    """Return where the model's files will be: in the cache of whose program fetches them."""
-    if subject.source.kind is not Kind.REPO:
-        return cache_folder()
-    return modelscope_cache() if configured_hub().is_modelscope else hub_cache()
+def _online(subject: Subject) -> str:
+    """Return the cure for a hub that may not be asked: where its variable is set, unset it."""
+    name = offline_by(subject.environment) or ""
+    if name in subject.profile.env:
+        return patch(env={name: "0"})
+    return f"unset {name}"
 
 
 def _named(asked: Hub) -> str:
