@@ -185,9 +185,9 @@ def test_a_command_is_one_line_without_its_keys() -> None:
 
 def test_what_is_private_here_is_this_machines_and_this_environments() -> None:
     env = {"USER": "alice", "HOME": "/srv/alice", "MY_PASSWORD": "hunter22", "PATH": "/bin"}
-    private = private_here(["known-key"], env)
+    private = private_here(["known-key"], ["bob"], env)
     assert private.secrets == ("known-key", "hunter22")
-    assert "alice" in private.users
+    assert {"alice", "bob"} <= {*private.users}
     assert "/srv/alice" in private.homes
     assert socket.gethostname() in private.hosts
 

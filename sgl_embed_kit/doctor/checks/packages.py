@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 PLATFORM = "linux x86_64"
-OLDEST_PYTHON = (3, 11)
+OLDEST_PYTHON = (3, 11, 0)
 ALWAYS_NEEDED = ("torch", "transformers", "tokenizers")
 NEEDED_ON_A_GPU = ("flashinfer-python", "sglang-kernel")
 """On a CPU SGLang asks neither for a version (_set_envs_and_config in

@@ -32,6 +32,7 @@ CASES: list[Case] = [
     ("SGE-PKG-001", {}, Status.OK, "SGLang 0.5.23"),
     ("SGE-GRD-001", {}, Status.OK, "will load the guard"),
     ("SGE-PY-001", {"machine": FakeMachine(version=(3, 10, 9))}, Status.ERROR, "3.10.9"),
+    ("SGE-PY-001", {"machine": FakeMachine(version=(3, 11, 0))}, Status.OK, "3.11.0"),
     ("SGE-PY-001", {"machine": FakeMachine(system="darwin arm64")}, Status.ERROR, "darwin"),
     ("SGE-PKG-001", {"installed": None}, Status.ERROR, "not installed"),
     (
@@ -203,10 +204,29 @@ def test_a_newer_sglang_is_a_warning_that_says_what_was_compared(tmp_path: Path)
     (tmp_path / "srt" / "server_args.py").write_text(
         "class ServerArgs:\n"
         "    port: A[int, 'The port.'] = 30000\n"
+        "    nnodes: A[int, 'The number of nodes.'] = 1\n"
         "    host: A[int, 'Was a text.'] = 1\n"
         "    brand_new: A[bool, 'x'] = False\n"
     )
     newer = dataclasses.replace(SGLANG, version="0.6.0", package=tmp_path)
     finding = find("SGE-PKG-001", installed=newer)
     assert finding.status is Status.WARN
-    assert "newer than tested: against 0.5.23, 1 flags gained, 557 lost, 1 changed" in finding.found
+    assert "newer than tested: against 0.5.23, 1 flags gained, 556 lost, 1 changed" in finding.found
+
+
+@pytest.mark.parametrize(
+    ("reason", "fix"),
+    [
+        ("libcuda.so.1 cannot be opened", "nvidia-smi"),
+        ("there is no sgl_kernel", "pip install --force-reinstall sglang-kernel"),
+    ],
+)
+def test_kernels_that_want_the_driver_are_cured_by_no_package(reason: str, fix: str) -> None:
+    installed = dataclasses.replace(SGLANG, kernels=reason)
+    finding = find("SGE-PKG-002", installed=installed, hardware={"device": "cuda"})
+    assert finding.fix == fix
+
+
+def test_the_cure_for_a_guard_that_is_off_switches_it_on() -> None:
+    finding = find("SGE-GRD-001", guard={"enabled": False})
+    assert finding.fix == "guard: {enabled: true}  # in the profile"

@@ -278,6 +278,19 @@ def test_a_port_of_its_own_flag_moves_alone() -> None:
     )
 
 
+def test_copies_that_would_share_a_port_lose_it_and_nothing_else() -> None:
+    finding = find(
+        "SGE-NET-002",
+        sglang={"extra_args": {"nccl-port": 29500, "attention-backend": "triton"}},
+        parallel={"data": 2},
+        hardware={"gpus": 2},
+    )
+    assert finding.fix.splitlines() == [
+        "sglang:  # in the profile",
+        "  extra_args: {attention-backend: triton}  # in the profile",
+    ]
+
+
 def test_a_wide_range_is_cured_by_a_port_outside_it_or_by_reserving_the_port() -> None:
     outside = PortRules(outgoing=range(40000, 50000))
     finding = find("SGE-NET-004", FakeMachine(rules=outside), server={"port": 45000})

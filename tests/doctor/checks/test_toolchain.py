@@ -65,6 +65,12 @@ CASES: list[Case] = [
         Status.WARN,
         "1.0 GB free for /home/user/.cache/sglang",
     ),
+    (
+        "SGE-JIT-002",
+        {"hardware": GPU, "machine": FakeMachine(disk=LEAST_SPACE)},
+        Status.OK,
+        "/home/user/.cache/sglang can be written",
+    ),
     ("SGE-NUMA-001", {}, Status.OK, "not bound"),
     ("SGE-NUMA-001", {"hardware": GPU}, Status.OK, "one NUMA node"),
     (
