@@ -102,6 +102,7 @@ def test_what_has_no_form_of_its_own_is_told() -> None:
 
 
 def test_names_that_tell_of_nobody_and_very_short_ones_stay() -> None:
+    assert Redactor(Private(users=("ada",)))("ada") == "<user name>"
     redact = Redactor(Private(("short",), ("root", "al"), ("/",), ("localhost", "")))
     text = "root al / localhost short"
     assert redact(text) == text

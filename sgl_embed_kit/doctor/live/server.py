@@ -30,6 +30,7 @@ REQUEST_SECONDS = 10.0
 MOST_BYTES = 8 * 2**20
 """An answer longer than this is cut off: 64 vectors of 4096 JSON numbers have 6 million."""
 
+RENEW = "certbot renew  # or whatever brings your certificates"
 _HOST = re.compile(rb"[A-Za-z0-9._:-]+")
 NO_HEADERS: Mapping[str, str] = {}
 
@@ -183,7 +184,7 @@ class LiveServer:
                 Finding(Status.ERROR, f"{what} was not answered within {seconds:g} s", needed)
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            reason = _tls_reason(error)
+            reason = _tls_reason(error, self.url)
             if reason is not None:
                 raise TlsError(*reason) from error
             if isinstance(error, httpx.ConnectError):
@@ -270,6 +271,7 @@ def _travel(client: httpx.Client, request: httpx.Request, what: str, seconds: fl
                 raise TimeoutError
         return Answer(
             what=what,
+            url=str(request.url),
             status=response.status_code,
             headers=dict(response.headers),
             body=bytes(body),
@@ -303,7 +305,7 @@ def _unusable(what: str, content: str) -> LiveError:
     )
 
 
-def _tls_reason(error: BaseException) -> tuple[str, str, str] | None:
+def _tls_reason(error: BaseException, url: httpx.URL) -> tuple[str, str, str] | None:
     """Say what is wrong with TLS and what cures it; None where it is something else."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLError):
@@ -314,13 +316,15 @@ def _tls_reason(error: BaseException) -> tuple[str, str, str] | None:
         return (
             f"it does not speak TLS: {quoted(cause.reason or str(cause))}",
             "TLS, as https:// says",
-            "use http:// in the URL, if that is what the server speaks",
+            f"sgl-embed doctor --url {url.copy_with(scheme='http')}  # if that is what it speaks",
         )
     message = quoted(cause.verify_message)
     if cause.verify_code == _EXPIRED:
-        return f"its certificate: {message}", "one that is valid today", "renew the certificate"
+        return f"its certificate: {message}", "one that is valid today", RENEW
     if "mismatch" in message or "not valid for" in message:
-        return f"its certificate: {message}", "one for this host", "use a name that it is for"
+        names = "openssl x509 -noout -ext subjectAltName  # names that it is for"
+        shown = f"openssl s_client -connect {url.host}:{url.port or 443} </dev/null | {names}"
+        return f"its certificate: {message}", "one for this host", shown
     return (
         f"its certificate: {message}",
         "one from an authority that this machine trusts",

@@ -11,6 +11,7 @@ import tests.doctor.live
 from sgl_embed_kit.doctor.engine import Status
 from sgl_embed_kit.doctor.live import LIVE_CHECKS, run_live_checks
 from sgl_embed_kit.profile.masking import Mask
+from tests.doctor.checks.fixes import is_pasteable
 from tests.doctor.live.cases import Case
 from tests.doctor.live.fakes import BY_ID, KEY, FakeSglang, find, refusal, subject_of
 
@@ -33,7 +34,7 @@ def test_each_finding(check: str, options: dict[str, Any], status: Status, text:
     assert text in finding.found
     if status in {Status.ERROR, Status.WARN}:
         assert finding.needed
-        assert finding.fix
+        assert is_pasteable(finding.fix), finding.fix
         assert BY_ID[check].about.severity == "error" or status is Status.WARN
 
 

@@ -6,8 +6,9 @@ import pytest
 from sgl_embed_kit.doctor.catalogue import catalogue
 from sgl_embed_kit.doctor.engine import Status
 from sgl_embed_kit.doctor.live import LIVE_CHECKS, run_live_checks
+from sgl_embed_kit.doctor.live.answers import READ_THE_LOG
 from tests.doctor.live.cases import Case
-from tests.doctor.live.fakes import BY_ID, FakeSglang, refusal, subject_of
+from tests.doctor.live.fakes import BY_ID, FakeSglang, find, refusal, subject_of
 
 TOLD = {"is_intrusive": True}
 
@@ -155,6 +156,24 @@ CASES: list[Case] = [
         "generates text",
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("pool", "fix"),
+    [
+        (55, "limits: {context_length: 55}  # in the profile"),
+        (56, READ_THE_LOG),
+        (None, READ_THE_LOG),
+    ],
+)
+def test_only_a_pool_that_is_too_small_is_cured_by_a_shorter_context(
+    pool: int | None, fix: str
+) -> None:
+    server = hanging(50)
+    server.server = {"max_total_num_tokens": pool}
+    finding = find("SGE-LIVE-022", server, is_intrusive=True)
+    assert finding.found.startswith("a text of 56 tokens")
+    assert finding.fix == fix
 
 
 def test_by_default_nothing_is_sent_that_could_hurt() -> None:

@@ -27,6 +27,7 @@ from sgl_embed_kit.doctor.live.server import (
 from sgl_embed_kit.doctor.live.subject import LiveSubject
 from sgl_embed_kit.errors import UsageError
 from tests.conftest import free_port
+from tests.doctor.checks.fixes import is_pasteable
 from tests.doctor.live.hostile import Behaviour, for_ever, hostile, response, sends, silent
 
 KEY = "k3y.of-the_users"
@@ -207,7 +208,8 @@ def test_with_the_authority_it_is_trusted(authority: trustme.CA) -> None:
 def test_a_certificate_for_another_host_is_told(authority: trustme.CA) -> None:
     finding = over_tls(authority, "other.example")
     assert finding.status is Status.ERROR
-    assert finding.fix == "use a name that it is for"
+    assert finding.fix.startswith("openssl s_client -connect 127.0.0.1:")
+    assert is_pasteable(finding.fix)
 
 
 @pytest.mark.usefixtures("trusted")
@@ -219,7 +221,7 @@ def test_a_certificate_that_has_ended_is_told(authority: trustme.CA) -> None:
         live = LiveServer(server_url(f"https://127.0.0.1:{server.port}"))
         finding = connection.tls(LiveSubject(live))
     assert "expired" in finding.found
-    assert finding.fix == "renew the certificate"
+    assert finding.fix.startswith("certbot renew")
 
 
 def test_https_to_a_server_of_plain_http_is_told() -> None:
