@@ -4,8 +4,8 @@ Usage: mutate_checks.py [MODULE …], or `make mutate-checks`; a module is a fil
 sgl_embed_kit. Without one: all checks, of machines and of live servers, the engine, and what
 selects, shows, bundles and redacts.
 
-Each comparison, each `and`, `or` and `not`, each choice, each verdict and each true or false is
-changed on its own, in memory: nothing is written into the tree. Named arguments such as
+Each comparison, each `and`, `or` and `not`, each condition, each verdict and each true or false
+is changed on its own, in memory: nothing is written into the tree. Named arguments such as
 `frozen=True` are left alone; they are settings, of libraries mostly. A mutant runs the tests of
 its module in a process of its own, one a processor: of the cases of all checks, only those of
 its own. What survives is listed; a mutant that changes nothing that anybody could see stands in
@@ -35,7 +35,10 @@ PACKAGE = ROOT / "sgl_embed_kit"
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.yaml")
 SECONDS = 120
 """After which a mutant counts as noticed: it hangs."""
-HEAVY = ("click", "httpx", "hypothesis", "numpy", "psutil", "pydantic", "pytest", "rich", "yaml")
+HEAVY = (
+    *("anyio", "click", "httpcore", "httpx", "msgspec", "numpy", "packaging.requirements"),
+    *("psutil", "pybase64", "pydantic", "pytest", "rich", "yaml"),
+)
 """What the tests import besides the project: once here, and not again in each process."""
 PACKAGE = "sgl_embed_kit.doctor"
 """What the process of a mutant imports anew; the rooms below do not import it."""
@@ -178,10 +181,11 @@ def mutants_of(file: Path) -> Iterator[Mutant]:
     """Yield the module with each of its changes."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     settings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.keyword)}
+    conditions = {id(test) for node in ast.walk(tree) for test in conditions_of(node)}
     for number, node in enumerate(ast.walk(tree)):
         if isinstance(node, ast.Constant) and id(node) in settings:
             continue
-        for new in changes(node):
+        for new in opposite(node) if id(node) in conditions else changes(node):
             mutated = copy.deepcopy(tree)
             twin = next(islice(ast.walk(mutated), number, None))
             change = f"{ast.unparse(node)} -> {ast.unparse(new)}"
@@ -200,6 +204,21 @@ class Replace(ast.NodeTransformer):
         if node is self._old:
             return ast.copy_location(self._new, node)
         return self.generic_visit(node)
+
+
+def conditions_of(node: ast.AST) -> Sequence[ast.expr]:
+    """Return by what something is chosen there: of if, of while, of a filter."""
+    if isinstance(node, ast.If | ast.IfExp | ast.While):
+        return [node.test]
+    return node.ifs if isinstance(node, ast.comprehension) else []
+
+
+def opposite(node: ast.AST) -> Iterator[ast.expr]:
+    """Yield what a condition could have been by mistake."""
+    if isinstance(node, ast.Attribute | ast.Call | ast.Name | ast.NamedExpr | ast.Subscript):
+        yield ast.UnaryOp(ast.Not(), copy.deepcopy(node))
+    else:
+        yield from changes(node)
 
 
 def changes(node: ast.AST) -> Iterator[ast.expr]:
@@ -223,11 +242,6 @@ def changes(node: ast.AST) -> Iterator[ast.expr]:
             yield new_verdict
     elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
         yield ast.Constant(not node.value)
-    test = getattr(node, "test", None)
-    if isinstance(test, ast.Name | ast.Call | ast.Attribute) and isinstance(node, ast.IfExp):
-        new_choice = copy.deepcopy(node)
-        new_choice.test = ast.UnaryOp(ast.Not(), new_choice.test)
-        yield new_choice
 
 
 def run_all(mutants: Sequence[Mutant | None], tests: Sequence[str]) -> list[int]:
@@ -264,8 +278,8 @@ def run_here(mutant: Mutant | None, tests: Sequence[str]) -> None:
         if mutant is not None:
             sys.meta_path.insert(0, Mutated(mutant))
         with tempfile.TemporaryDirectory(prefix="sgl-embed-") as folder:
-            quick = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider"]
-            status = int(pytest.main([*quick, "--basetemp", f"{folder}/t", *tests]))
+            own = ["-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp", f"{folder}/t"]
+            status = int(pytest.main(["-x", "-q", *own, *tests]))
     finally:
         os._exit(status)
 

@@ -32,7 +32,6 @@ def mutate(script: Callable[[str], ModuleType]) -> ModuleType:
         ("a and b", ["a or b"]),
         ("a or b", ["a and b"]),
         ("not a", ["a"]),
-        ("b if a else c", ["b if not a else c"]),
         ("Status.SKIP", ["Status.OK"]),
         ("True", ["False"]),
         ("f(a, x=True)", []),
@@ -53,6 +52,28 @@ def test_what_is_changed(
     assert {mutant.line for mutant in mutants} <= {2}
     if mutants:
         assert str(mutants[0]) == f"x.py:2: {code} -> {changes[0]}"
+
+
+@pytest.mark.parametrize(
+    ("code", "changes"),
+    [
+        ("if a: pass", ["a -> not a"]),
+        ("if a(): pass", ["a() -> not a()"]),
+        ("if a := b: pass", ["(a := b) -> not (a := b)"]),
+        ("while a.b: pass", ["a.b -> not a.b"]),
+        ("x = b if a[0] else c", ["a[0] -> not a[0]"]),
+        ("[a for a in b if a]", ["a -> not a"]),
+        ("if not a: pass", ["not a -> a"]),
+        ("if a < b: pass", ["a < b -> a >= b", "a < b -> a <= b"]),
+        ("assert a", []),
+    ],
+)
+def test_a_condition_becomes_its_opposite(
+    mutate: ModuleType, code: str, changes: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "x.py").write_text(code)
+    mutants = mutate.mutants_of(tmp_path / "x.py")
+    assert [mutant.change for mutant in mutants] == changes
 
 
 def test_a_mutant_is_the_module_with_that_change(mutate: ModuleType, tmp_path: Path) -> None:
