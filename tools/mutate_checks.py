@@ -36,12 +36,15 @@ EQUIVALENT = Path(__file__).with_name("equivalent_mutants.yaml")
 SECONDS = 120
 """After which a mutant counts as noticed: it hangs."""
 HEAVY = (
-    *("anyio", "click", "httpcore", "httpx", "msgspec", "numpy", "packaging.requirements"),
+    *("click", "httpcore", "httpx", "hypothesis", "msgspec", "numpy", "packaging.requirements"),
     *("psutil", "pybase64", "pydantic", "pytest", "rich", "yaml"),
 )
 """What the tests import besides the project: once here, and not again in each process."""
 PACKAGE = "sgl_embed_kit.doctor"
 """What the process of a mutant imports anew; the rooms below do not import it."""
+
+CHECKS = ("CHECKS", "LIVE_CHECKS")
+"""Where a package of checks has them."""
 
 COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.GtE, ast.LtE),
@@ -113,7 +116,7 @@ def main(names: Sequence[str]) -> int:
     known = yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or {}
     began, survivors, count = time.monotonic(), 0, 0
     for file in files:
-        tests = tests_of(file)
+        tests = [*tests_of(file), "-k", own_cases(file)]
         if run_all([None], tests)[0] != 0:
             print(f"{file.relative_to(PACKAGE)}: its tests fail without any change: {tests}")
             return 2
@@ -160,19 +163,22 @@ def tests_of(file: Path) -> list[str]:
 
 
 def module_name(file: Path) -> str:
-    return ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
 
 
 def own_cases(file: Path) -> str:
     """Return what selects a module's tests: of the cases of all checks, those of its own.
 
-    What the module needs of other rooms is imported on the way, once for all its mutants.
+    The rooms that do not import the module are imported on the way, once for all its mutants.
     """
     name = module_name(file)
     importlib.import_module(name)
-    checks = getattr(sys.modules[name.rpartition(".")[0]], "CHECKS", ())
+    package = sys.modules[name.rpartition(".")[0]]
+    checks = [check for names in CHECKS for check in getattr(package, names, ())]
     own = [check.id for check in checks if check.look.__module__ == name]
-    for imported in [module for module in sys.modules if module.startswith(PACKAGE)]:
+    room = ".".join(name.split(".")[:2])
+    for imported in [module for module in sys.modules if module.startswith(room)]:
         del sys.modules[imported]
     return " or ".join(["not test_each_finding", *own]) if own else ""
 
@@ -278,8 +284,8 @@ def run_here(mutant: Mutant | None, tests: Sequence[str]) -> None:
         if mutant is not None:
             sys.meta_path.insert(0, Mutated(mutant))
         with tempfile.TemporaryDirectory(prefix="sgl-embed-") as folder:
-            own = ["-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp", f"{folder}/t"]
-            status = int(pytest.main(["-x", "-q", *own, *tests]))
+            quick = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider"]
+            status = int(pytest.main([*quick, "--basetemp", f"{folder}/t", *tests]))
     finally:
         os._exit(status)
 

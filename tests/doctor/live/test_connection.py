@@ -196,8 +196,35 @@ def test_a_server_that_is_not_there_is_told_once() -> None:
         )
 
 
-def test_a_server_that_is_just_warming_up_is_asked_again() -> None:
-    said = [httpx.Response(200), httpx.Response(503)]
-    server = FakeSglang(routes={"/health": lambda _request: said.pop()})
-    assert find("SGE-LIVE-004", server).status is Status.OK
-    assert said == []
+@pytest.mark.parametrize(
+    ("status", "took", "times"),
+    [(503, 0.0, 2), (503, 0.99, 2), (503, 1.0, 1), (503, 20.0, 1), (200, 0.0, 1), (404, 0.0, 1)],
+)
+def test_only_a_server_that_is_just_warming_up_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, status: int, took: float, times: int
+) -> None:
+    """It says 503 at once; one that is stuck says it when its own time limit is over."""
+    now = {"value": 0.0}
+    said = [httpx.Response(200), httpx.Response(status)]
+
+    def health(_request: httpx.Request) -> httpx.Response:
+        now["value"] += took
+        return said.pop()
+
+    monkeypatch.setattr("sgl_embed_kit.doctor.live.server.time.monotonic", lambda: now["value"])
+    finding = find("SGE-LIVE-004", FakeSglang(routes={"/health": health}))
+    assert len(said) == 2 - times
+    assert f"/health says {200 if times > 1 else status}" in finding.found or status == 404
+
+
+@pytest.mark.parametrize(
+    ("left", "status"), [(14 * 86400, Status.OK), (14 * 86400 - 1, Status.WARN)]
+)
+def test_a_certificate_is_to_be_renewed_two_weeks_before_its_end(
+    monkeypatch: pytest.MonkeyPatch, left: int, status: Status
+) -> None:
+    stream = Stream(certificate={"notAfter": "Jan  1 00:00:00 2030 GMT"})
+    ends = datetime(2030, 1, 1, tzinfo=UTC).timestamp()
+    monkeypatch.setattr("sgl_embed_kit.doctor.live.connection.time.time", lambda: ends - left)
+    finding = find("SGE-LIVE-002", FakeSglang(streams=(stream,)), url=SECURE)
+    assert finding.status is status
