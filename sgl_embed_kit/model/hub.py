@@ -10,6 +10,7 @@ from enum import StrEnum
 from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
+from sgl_embed_kit.loopback import is_loopback
 from sgl_embed_kit.model.hub_token import UnreadableTokenError, hub_token
 from sgl_embed_kit.model.hub_variables import offline_by
 from sgl_embed_kit.time_limit import within
@@ -40,7 +41,7 @@ class Hub:
     def is_private(self) -> bool:
         """Whether nobody on the way reads what is sent there: by TLS, or on this machine."""
         address = urlsplit(self.url)
-        return address.scheme == "https" or address.hostname in {"127.0.0.1", "::1", "localhost"}
+        return address.scheme == "https" or is_loopback(address.hostname or "")
 
 
 class Refusal(StrEnum):

@@ -8,6 +8,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+from sgl_embed_kit.doctor.checks.variables import set_variable
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.folders import expand_home
@@ -79,7 +80,7 @@ def _missing(subject: Subject) -> Iterator[tuple[str, str]]:
     home = _cuda_home(subject)
     usual = _has_compiler(subject, USUAL_TOOLKIT) and _can_link(subject, USUAL_TOOLKIT)
     toolkit = (
-        f"export CUDA_HOME={USUAL_TOOLKIT}"
+        set_variable(subject, "CUDA_HOME", str(USUAL_TOOLKIT))
         if usual
         else "apt-get install -y cuda-toolkit-13-0  # see https://developer.nvidia.com/cuda-downloads"
     )
@@ -115,7 +116,7 @@ def caches(subject: Subject) -> Finding:
     folders = _caches(subject)
     for name, path in folders.items():
         folder = subject.machine.folder(path)
-        cure = f"export {name}=/a/folder/you/own"
+        cure = set_variable(subject, name, "/a/folder/you/own")
         if folder.fault:
             return Finding(
                 Status.ERROR,

@@ -7,7 +7,6 @@ comes; and of an answer no more than a limit is read.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import ssl
 import threading
@@ -23,6 +22,7 @@ import msgspec
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.live.answers import Answer, LiveError, quoted
 from sgl_embed_kit.errors import UsageError
+from sgl_embed_kit.loopback import is_loopback
 from sgl_embed_kit.time_limit import within
 
 CONNECT_SECONDS = 5.0
@@ -234,16 +234,6 @@ def server_url(text: str) -> httpx.URL:
         )
     path = url.path.rstrip("/").removesuffix("/v1")
     return url.copy_with(path=path or "/")
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether a host of a URL is this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _travel(client: httpx.Client, request: httpx.Request, what: str, seconds: float) -> Answer:

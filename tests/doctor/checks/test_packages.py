@@ -13,7 +13,7 @@ from sgl_embed_kit.model.source import locate
 from sgl_embed_kit.profile import load_profile
 from sgl_embed_kit.sglang.installed import find_installed
 from tests.doctor.checks.cases import BY_ID, SGLANG, Case, find
-from tests.machines import PACKAGES, SITE, FakeMachine
+from tests.machines import PACKAGES, SITE, VARIABLES, FakeMachine
 
 OLDER = Distribution("0.5.20", Path("/usr/lib/python3/dist-packages"))
 
@@ -101,7 +101,9 @@ CASES: list[Case] = [
         {
             "machine": FakeMachine(
                 missing=("functional.cpython-311.pyc", "functional.cpython-312.pyc"),
-                folders={f"{SITE}/torch/nn": Folder(SITE, fault="Read-only file system")},
+                folders={
+                    f"{SITE}/torch/nn/__pycache__": Folder(SITE, fault="Read-only file system")
+                },
             )
         },
         Status.WARN,
@@ -168,6 +170,22 @@ def test_the_real_sglang_has_what_it_asks_for() -> None:
             load_profile("tiny-cpu"), locate("tiny:"), find_installed(), RealMachine()
         )
         assert BY_ID[name].look(subject).status is Status.OK
+
+
+def test_what_the_profile_sets_is_cured_in_the_profile() -> None:
+    finding = find("SGE-PKG-004", env={"PYTHONPATH": "/src/python"})
+    assert finding.fix == "env: {PYTHONPATH: ''}  # in the profile"
+    variables = VARIABLES | {"PYTHONPATH": "/src/python"}
+    assert find("SGE-PKG-004", FakeMachine(variables=variables)).fix == "unset PYTHONPATH"
+
+
+def test_bytecode_that_has_no_place_gets_one_and_what_is_not_wanted_is_made_once() -> None:
+    site = {f"{SITE}/torch/__pycache__": Folder(SITE, fault="Read-only file system")}
+    bare = FakeMachine(missing=(".pyc",), folders=site)
+    assert find("SGE-PKG-005", bare).fix == "export PYTHONPYCACHEPREFIX=/a/folder/you/own"
+    unwanted = VARIABLES | {"PYTHONDONTWRITEBYTECODE": "1"}
+    bare = FakeMachine(missing=(".pyc",), variables=unwanted)
+    assert find("SGE-PKG-005", bare).fix == f"python -m compileall -q -j 0 {SITE}"
 
 
 @pytest.mark.parametrize("path", ["", "/empty", f"{SITE}"])

@@ -187,6 +187,16 @@ def test_health_is_held_against_what_a_probe_waits(
     assert ("Kubernetes" in finding.found) is (1 <= took < connection.SLOW_HEALTH)
 
 
+@pytest.mark.parametrize(
+    ("url", "port"), [("http://far.example:8080", 8080), ("http://far.example", 80)]
+)
+def test_a_key_in_the_open_is_cured_by_a_tunnel_to_the_servers_port(url: str, port: int) -> None:
+    finding = find("SGE-LIVE-002", LOCKED, url=url, key=KEY)
+    assert finding.fix == (
+        f"ssh -N -L {port}:127.0.0.1:{port} far.example  # then ask http://127.0.0.1:{port}"
+    )
+
+
 def test_a_server_that_is_not_there_is_told_once() -> None:
     for check in ("SGE-LIVE-003", "SGE-LIVE-010", "SGE-LIVE-014", "SGE-LIVE-023"):
         finding = find(check, FakeSglang(routes={"/v1/models": refuses}))

@@ -21,7 +21,6 @@ from sgl_embed_kit.doctor.live.server import (
     LiveServer,
     TlsError,
     UnreachableError,
-    is_loopback,
     server_url,
 )
 from sgl_embed_kit.doctor.live.subject import LiveSubject
@@ -260,23 +259,6 @@ def test_what_is_no_address_is_wrong_use(text: str) -> None:
         server_url(text)
     assert caught.value.why
     assert "a:b" not in f"{caught.value.what}{caught.value.why}{caught.value.cure}"
-
-
-@pytest.mark.parametrize(
-    ("host", "here"),
-    [
-        ("localhost", True),
-        ("127.0.0.1", True),
-        ("127.9.9.9", True),
-        ("::1", True),
-        ("0.0.0.0", False),
-        ("10.0.0.1", False),
-        ("localhost.example", False),
-        ("127.0.0.1.example", False),
-    ],
-)
-def test_only_this_machine_is_loopback(host: str, here: bool) -> None:
-    assert is_loopback(host) is here
 
 
 @pytest.mark.parametrize(
