@@ -34,7 +34,7 @@ def too_long(subject: LiveSubject) -> Finding:
             return Finding(Status.SKIP, f"{why}: a long text could stop the server{UNSENT}")
     text, tokens = _text_of(subject, length + SPARE)
     if tokens < length:
-        return Finding(Status.SKIP, f"no text of more than {length} tokens could be made")
+        return Finding(Status.SKIP, f"no text of {length} tokens could be made")
     answer = subject.ask_embeddings([text], seconds=LONGEST_SECONDS)
     after = _still_answers(subject)
     said = f"a text of {tokens} tokens, for {length}, gets {answer.status}"
