@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
-
+from sgl_embed_kit.doctor.checks.variables import unset_variable
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.folders import cache_folder, state_folder
@@ -33,7 +31,8 @@ def hub(subject: Subject) -> Finding:
         return Finding(Status.OK, f"{_named(asked)} has {repo}")
     found = f"{reach.why_not}; {repo} is not in the cache"
     if reach.refusal is Refusal.OFFLINE:
-        return Finding(Status.ERROR, found, "the hub, or the model's files", _online(subject))
+        cure = unset_variable(subject, offline_by(env) or "", "0")
+        return Finding(Status.ERROR, found, "the hub, or the model's files", cure)
     if reach.refusal is Refusal.GATED:
         needed = "an account that was granted access on the model's page, and its token"
         return Finding(Status.ERROR, f"{repo} is gated at {asked.url}", needed, "hf auth login")
@@ -117,14 +116,6 @@ def disk(subject: Subject) -> Finding:
         found = f"{gigabytes(free)} free; how large {source.model_path} is is not known here"
         return Finding(Status.SKIP, found)
     return Finding(Status.OK, f"{gigabytes(free)} free")
-
-
-def _online(subject: Subject) -> str:
-    """Return the cure for a hub that may not be asked: where its variable is set, unset it."""
-    name = offline_by(subject.environment) or ""
-    if name in subject.profile.env:
-        return patch(env={name: "0"})
-    return f"unset {name}"
 
 
 def _named(asked: Hub) -> str:
