@@ -213,9 +213,9 @@ class Replace(ast.NodeTransformer):
 
 
 def conditions_of(node: ast.AST) -> Sequence[ast.expr]:
-    """Return by what something is chosen there: of if, of while, of a filter."""
+    """Return by what something is chosen there, but for what type checkers alone read."""
     if isinstance(node, ast.If | ast.IfExp | ast.While):
-        return [node.test]
+        return [] if ast.unparse(node.test) == "TYPE_CHECKING" else [node.test]
     return node.ifs if isinstance(node, ast.comprehension) else []
 
 

@@ -58,6 +58,7 @@ def test_what_is_changed(
     ("code", "changes"),
     [
         ("if a: pass", ["a -> not a"]),
+        ("if TYPE_CHECKING: pass", []),
         ("if a(): pass", ["a() -> not a()"]),
         ("if a := b: pass", ["(a := b) -> not (a := b)"]),
         ("while a.b: pass", ["a.b -> not a.b"]),
