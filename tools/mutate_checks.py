@@ -27,13 +27,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import NamedTuple
 
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "sgl_embed_kit"
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.yaml")
-SECONDS = 120
+SECONDS = 60
 """After which a mutant counts as noticed: it hangs."""
 HEAVY = (
     *("click", "httpcore", "httpx", "hypothesis", "msgspec", "numpy", "packaging.requirements"),
@@ -87,6 +88,13 @@ class Mutant:
 
     def __str__(self) -> str:
         return f"{self.file.relative_to(PACKAGE)}:{self.line}: {self.change}"
+
+
+class Run(NamedTuple):
+    """A mutant whose tests run: its number, and until when they may."""
+
+    number: int
+    until: float
 
 
 class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -252,22 +260,29 @@ def changes(node: ast.AST) -> Iterator[ast.expr]:
 
 def run_all(mutants: Sequence[Mutant | None], tests: Sequence[str]) -> list[int]:
     """Run the tests of each mutant, one a processor; return 0 for those that passed."""
-    statuses, running = [1] * len(mutants), dict[int, int]()
+    statuses, running = [1] * len(mutants), dict[int, Run]()
     for number, mutant in enumerate(mutants):
         if len(running) >= len(os.sched_getaffinity(0)):
             wait_for_one(running, statuses)
         pid = os.fork()
         if pid == 0:
             run_here(mutant, tests)
-        running[pid] = number
+        running[pid] = Run(number, time.monotonic() + SECONDS)
     while running:
         wait_for_one(running, statuses)
     return statuses
 
 
-def wait_for_one(running: dict[int, int], statuses: list[int]) -> None:
-    pid, status = os.wait()
-    statuses[running.pop(pid)] = status
+def wait_for_one(running: dict[int, Run], statuses: list[int]) -> None:
+    """Wait until one has ended, and end those whose time is over, with all that they started."""
+    while True:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid:
+            statuses[running.pop(pid).number] = status
+            return
+        for late in [pid for pid, run in running.items() if run.until < time.monotonic()]:
+            os.killpg(late, signal.SIGKILL)
+        time.sleep(0.02)
 
 
 def run_here(mutant: Mutant | None, tests: Sequence[str]) -> None:
@@ -276,7 +291,7 @@ def run_here(mutant: Mutant | None, tests: Sequence[str]) -> None:
 
     status = 1
     try:
-        signal.alarm(SECONDS)
+        os.setpgid(0, 0)
         silence = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
             os.dup2(silence, stream)

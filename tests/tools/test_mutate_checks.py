@@ -1,6 +1,7 @@
 """Breaking the checks on purpose: what is changed, what is noticed, what survives."""
 
 import ast
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -102,6 +103,17 @@ def test_every_equivalent_mutant_has_its_reason(mutate: ModuleType) -> None:
             before, _, after = change.partition(" -> ")
             assert ast.dump(ast.parse(before)) != ast.dump(ast.parse(after))
             assert why
+
+
+def test_a_mutant_that_hangs_is_noticed_whatever_becomes_of_alarms(
+    mutate: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """pytest-timeout uses the alarm of a process for itself."""
+    (tmp_path / "test_hangs.py").write_text(
+        "import signal, time\n\ndef test_hangs():\n    signal.alarm(0)\n    time.sleep(600)\n"
+    )
+    monkeypatch.setattr(mutate, "SECONDS", 0.5)
+    assert mutate.run_all([None], [str(tmp_path)]) == [signal.SIGKILL]
 
 
 def test_what_no_test_notices_is_named_and_what_one_notices_is_not(tmp_path: Path) -> None:
