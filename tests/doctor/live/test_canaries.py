@@ -200,6 +200,13 @@ def test_every_run_asks_for_texts_that_no_cache_knows() -> None:
     assert sorted(server.asked.values()) == [2, 2]
 
 
+def test_the_token_at_the_end_is_asked_for_by_name_although_it_is_special() -> None:
+    server = FakeSglang()
+    find("SGE-LIVE-020", server)
+    (request,) = [seen for seen in server.requests if seen.url.path == "/v1/detokenize"]
+    assert json.loads(request.content)["skip_special_tokens"] is False
+
+
 @pytest.mark.parametrize("served", ["fake", None])
 def test_requests_carry_the_served_name_where_it_is_told(served: str | None) -> None:
     routes = {} if served else {"/v1/models": refusal(404)}
