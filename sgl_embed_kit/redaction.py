@@ -68,7 +68,7 @@ def private_here(
     host = socket.gethostname()
     named = [env.get(name, "") for name in ("USER", "LOGNAME", "USERNAME", "SUDO_USER")]
     return Private(
-        secrets=(*secrets, *(text for name, text in env.items() if SECRET_NAME.search(name))),
+        secrets=(*secrets, *secrets_in(env)),
         users=(*users, *named, _user()),
         homes=(env.get("HOME", ""), _home()),
         hosts=(host, host.partition(".")[0], env.get("HOSTNAME", "")),

@@ -22,7 +22,7 @@ from sgl_embed_kit.doctor.engine import Report
 from sgl_embed_kit.doctor.report import as_json, as_text
 from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.errors import KitError, UsageError
-from sgl_embed_kit.folders import cache_folder, log_folder, log_name
+from sgl_embed_kit.folders import cache_folder, last_log
 from sgl_embed_kit.machine import Gpu, Machine
 from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.keys import read_key

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from sgl_embed_kit.folders import with_home
+from sgl_embed_kit.folders import expand_home
 from sgl_embed_kit.model.hub import configured_hub
 from sgl_embed_kit.model.hub_variables import hub_cache
 
@@ -33,3 +33,11 @@ def cached_folder(
         commit = revision or ""
     folder = kept / "snapshots" / commit
     return folder if commit and folder.is_dir() else None
+
+
+def modelscope_cache(env: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder in which ModelScope's client keeps what it fetches.
+
+    As get_modelscope_cache_dir of modelscope/utils/file_utils.py (1.40.2) says.
+    """
+    return Path(expand_home(env.get("MODELSCOPE_CACHE", "~/.cache/modelscope"), env))

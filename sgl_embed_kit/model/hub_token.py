@@ -50,7 +50,7 @@ def hub_token(env: Mapping[str, str] = os.environ) -> HubToken | None:
         return None
     for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if value := env.get(variable, "").strip():
-            return _checked(value, variable)
+            return _checked(value, variable, variable)
     file = token_file(env)
     try:
         value = file.read_text(encoding="utf-8").strip()

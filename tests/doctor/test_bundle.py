@@ -28,7 +28,7 @@ from sgl_embed_kit.doctor.checks import CHECKS
 from sgl_embed_kit.doctor.engine import Status
 from sgl_embed_kit.doctor.report import as_json, as_junit, as_text
 from sgl_embed_kit.errors import KitError, UsageError
-from sgl_embed_kit.folders import log_folder
+from sgl_embed_kit.folders import last_log, log_folder
 from sgl_embed_kit.machine import GpuProcess, PortUse
 from sgl_embed_kit.model.source import locate
 from sgl_embed_kit.profile import read_profile

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sgl_embed_kit.doctor import Subject
+from sgl_embed_kit.doctor.checks.hub import LOG_SPACE
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.model.source import locate
 from sgl_embed_kit.profile import Profile
@@ -142,6 +143,13 @@ def test_the_token_goes_to_the_hub_and_into_no_message(hub: str) -> None:
     assert Hub.tokens == ("Bearer hf_secret",)
 
 
+@pytest.mark.parametrize("variable", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])
+def test_a_token_that_no_header_can_hold_is_taken_away(variable: str) -> None:
+    finding = find("SGE-HUB-002", model=REPO, environ={"HF_TOKEN": "", variable: "hf\nx"})
+    assert finding.found == f"the token in {variable} has characters that no header can hold"
+    assert finding.fix == f"unset {variable}"
+
+
 def test_a_token_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     def told(file: Path) -> Finding:
         return find("SGE-HUB-002", model=REPO, environ={"HF_TOKEN_PATH": str(file)})
@@ -149,6 +157,7 @@ def test_a_token_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     finding = told(tmp_path)  # a folder, to root as well
     assert finding.status is Status.ERROR
     assert "Is a directory" in finding.found
+    assert finding.fix == "export HF_TOKEN_PATH=/a/file/you/may/read"
     assert told(tmp_path / "none").found == "none, and public models need none"
     (tmp_path / "token").write_text("hf_x\n")
     assert told(tmp_path / "token").found == f"the one in {tmp_path / 'token'}"
@@ -163,6 +172,53 @@ def cache(tmp_path: Path) -> Path:
     (kept / "refs" / "main").write_text("c0ffee")
     small_model(kept / "snapshots" / "c0ffee")
     return kept / "snapshots" / "c0ffee"
+
+
+OWN = {"SGL_EMBED_CACHE": "/our/cache", "SGL_EMBED_STATE": "/our/state"}
+
+
+@pytest.mark.parametrize(
+    ("model", "environ", "place"),
+    [
+        (QWEN, {}, "/hf/hub"),
+        (QWEN, MODELSCOPE, "/home/user/.cache/modelscope"),
+        (QWEN, {**MODELSCOPE, "MODELSCOPE_CACHE": "/ms cache"}, "'/ms cache'"),
+        ({"path": "demo:all-minilm-l6-v2"}, {}, "/our/cache"),
+        ({"path": "demo:all-minilm-l6-v2"}, MODELSCOPE, "/our/cache"),
+    ],
+)
+def test_the_disk_that_is_looked_at_is_the_one_that_the_files_go_to(
+    model: dict[str, str], environ: dict[str, str], place: str
+) -> None:
+    environ = {**OWN, "HF_HUB_CACHE": "/hf/hub", "HOME": "/home/user", **environ}
+    finding = find("SGE-DISK-001", FakeMachine(disk=10_000_000), model=model, environ=environ)
+    assert finding.fix == f"df -h {place}"
+    assert finding.found == f"0.0 GB free for {place.strip(chr(39))}"
+
+
+class Disks(FakeMachine):
+    """A machine whose disks have so much room, by what a path begins with."""
+
+    def __init__(self, **free: int) -> None:
+        super().__init__()
+        self._free = free
+
+    def disk_free(self, path: Path) -> int:
+        return self._free[path.parts[2]]
+
+
+def test_room_that_is_just_enough_is_enough() -> None:
+    source = locate(QWEN["path"])
+    environ = {**OWN, **MODELSCOPE, "MODELSCOPE_CACHE": "/their/hub"}
+    enough = source.bytes_needed + LOG_SPACE
+    for hub, state, status in (
+        (enough, LOG_SPACE, Status.OK),
+        (enough - 1, LOG_SPACE, Status.ERROR),
+        (enough, LOG_SPACE - 1, Status.ERROR),
+    ):
+        machine = Disks(hub=hub, state=state)
+        finding = find("SGE-DISK-001", machine, model=QWEN, environ=environ)
+        assert finding.status is status
 
 
 def with_cache(check: str, cache: Path, **options: Any) -> Finding:

@@ -38,6 +38,22 @@ def test_each_finding(check: str, options: dict[str, Any], status: Status, text:
         assert BY_ID[check].about.severity == "error" or status is Status.WARN
 
 
+@pytest.mark.parametrize(
+    ("answer", "fix"),
+    [
+        (refusal(403), ""),
+        (refusal(500), "sgl-embed doctor --log FILE  # the server's log"),
+        (
+            httpx.Response(200, text="<html>"),
+            "curl -i http://127.0.0.1:30000/model_info  # shows what stands between here and "
+            "SGLang",
+        ),
+    ],
+)
+def test_an_answer_of_no_use_gets_the_cure_that_fits(answer: httpx.Response, fix: str) -> None:
+    assert find("SGE-LIVE-007", FakeSglang(routes={"/model_info": answer})).fix == fix
+
+
 @pytest.mark.parametrize("check", BY_ID)
 def test_there_is_a_case_for_each_verdict(check: str) -> None:
     verdicts = {status for case, _, status, _ in CASES if case == check}

@@ -157,6 +157,12 @@ CASES: list[Case] = [
         Status.ERROR,
         "chunked prefill on for BertModel",
     ),
+    (
+        "SGE-LIVE-010",
+        {"server": FakeSglang(info={**BERT, "embedding": {"cache": {}}})},
+        Status.ERROR,
+        "prefix cache and chunked prefill on for BertModel",
+    ),
     ("SGE-LIVE-010", {"server": FakeSglang(info=BERT)}, Status.OK, "by the guard"),
     (
         "SGE-LIVE-010",
