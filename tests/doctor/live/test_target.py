@@ -81,7 +81,7 @@ def test_a_key_travels_where_nobody_reads_it_or_where_that_was_allowed(
         assert live_subject(url, None, key_variable=key, plain_http=plain).url == url
     else:
         with pytest.raises(UsageError, match="would travel to far"):
-            live_subject(url, None, key_variable=key, plain_http=plain)
+            live_subject(url, None, key_variable=key)  # unasked
 
 
 def test_the_profile_and_the_facts_of_its_model_are_compared_with(tmp_path: Path) -> None:
