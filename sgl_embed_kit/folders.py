@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,6 +47,14 @@ def with_home(path: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def expand_home(path: str, env: Mapping[str, str]) -> str:
+    """Return a path as os.path.expanduser makes it in a process with these variables."""
+    home = env.get("HOME")
+    if home is None or not (path == "~" or path.startswith("~/")):
+        return os.path.expanduser(path)  # noqa: PTH111 - which leaves an unknown user as it is
+    return f"{home.rstrip('/')}{path[1:]}" or "/"
 
 
 def _folder(own: str, xdg: str, under_home: Path) -> Path:

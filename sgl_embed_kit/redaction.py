@@ -55,18 +55,21 @@ class Private:
 NOTHING_PRIVATE = Private()
 
 
-def private_here(secrets: Iterable[str] = (), env: Mapping[str, str] = os.environ) -> Private:
+def private_here(
+    secrets: Iterable[str] = (), users: Iterable[str] = (), env: Mapping[str, str] = os.environ
+) -> Private:
     """Return what is private of this user on this machine.
 
     Args:
         secrets: Values that are known to be secret.
+        users: Names of other users that are known.
         env: The environment; variables that are named like secrets hold some.
     """
     host = socket.gethostname()
     named = [env.get(name, "") for name in ("USER", "LOGNAME", "USERNAME", "SUDO_USER")]
     return Private(
         secrets=(*secrets, *secrets_in(env)),
-        users=(*named, _user()),
+        users=(*users, *named, _user()),
         homes=(env.get("HOME", ""), _home()),
         hosts=(host, host.partition(".")[0], env.get("HOSTNAME", "")),
     )

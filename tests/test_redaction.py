@@ -102,6 +102,7 @@ def test_what_has_no_form_of_its_own_is_told() -> None:
 
 
 def test_names_that_tell_of_nobody_and_very_short_ones_stay() -> None:
+    assert Redactor(Private(users=("ada",)))("ada") == "<user name>"
     redact = Redactor(Private(("short",), ("root", "al"), ("/",), ("localhost", "")))
     text = "root al / localhost short"
     assert redact(text) == text
@@ -185,9 +186,9 @@ def test_a_command_is_one_line_without_its_keys() -> None:
 
 def test_what_is_private_here_is_this_machines_and_this_environments() -> None:
     env = {"USER": "alice", "HOME": "/srv/alice", "MY_PASSWORD": "hunter22", "PATH": "/bin"}
-    private = private_here(["known-key"], env)
+    private = private_here(["known-key"], ["bob"], env)
     assert private.secrets == ("known-key", "hunter22")
-    assert "alice" in private.users
+    assert {"alice", "bob"} <= {*private.users}
     assert "/srv/alice" in private.homes
     assert socket.gethostname() in private.hosts
 

@@ -1,10 +1,11 @@
 """Break the doctor one place at a time, and say which breaks no test notices.
 
 Usage: mutate_checks.py [MODULE …], or `make mutate-checks`; a module is a file of
-sgl_embed_kit/doctor. Without one: all checks, the engine and the reports.
+sgl_embed_kit. Without one: all checks, of machines and of live servers, the engine, and what
+selects, shows, bundles and redacts.
 
-Each comparison, each `and`, `or` and `not`, each choice, each verdict and each true or false is
-changed on its own, in memory: nothing is written into the tree. Named arguments such as
+Each comparison, each `and`, `or` and `not`, each condition, each verdict and each true or false
+is changed on its own, in memory: nothing is written into the tree. Named arguments such as
 `frozen=True` are left alone; they are settings, of libraries mostly. A mutant runs the tests of
 its module in a process of its own, one a processor: of the cases of all checks, only those of
 its own. What survives is listed; a mutant that changes nothing that anybody could see stands in
@@ -26,18 +27,23 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import NamedTuple
 
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCTOR = ROOT / "sgl_embed_kit" / "doctor"
+PACKAGE = ROOT / "sgl_embed_kit"
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.yaml")
 SECONDS = 120
 """After which a mutant counts as noticed: it hangs."""
-HEAVY = ("click", "httpx", "hypothesis", "numpy", "psutil", "pydantic", "pytest", "rich", "yaml")
+HEAVY = (
+    *("click", "httpcore", "httpx", "hypothesis", "msgspec", "numpy", "packaging.requirements"),
+    *("psutil", "pybase64", "pydantic", "pytest", "rich", "yaml"),
+)
 """What the tests import besides the project: once here, and not again in each process."""
-PACKAGE = "sgl_embed_kit.doctor"
-"""What the process of a mutant imports anew; the rooms below do not import it."""
+
+CHECKS = ("CHECKS", "LIVE_CHECKS")
+"""Where a package of checks has them."""
 
 COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.GtE, ast.LtE),
@@ -79,7 +85,14 @@ class Mutant:
     code: CodeType
 
     def __str__(self) -> str:
-        return f"{self.file.relative_to(DOCTOR)}:{self.line}: {self.change}"
+        return f"{self.file.relative_to(PACKAGE)}:{self.line}: {self.change}"
+
+
+class Run(NamedTuple):
+    """A mutant whose tests run: its number, and until when they may."""
+
+    number: int
+    until: float
 
 
 class Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -109,16 +122,16 @@ def main(names: Sequence[str]) -> int:
     known = yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or {}
     began, survivors, count = time.monotonic(), 0, 0
     for file in files:
-        tests, own = tests_of(file), own_cases(file)
-        if run_all([None], [*tests, "-k", own])[0] != 0:
-            print(f"{file.relative_to(DOCTOR)}: its tests fail without any change: {tests}")
+        tests = [*tests_of(file), "-k", own_cases(file)]
+        if run_all([None], tests)[0] != 0:
+            print(f"{file.relative_to(PACKAGE)}: its tests fail without any change: {tests}")
             return 2
         mutants = list(mutants_of(file))
-        statuses = run_all(mutants, [*tests, "-k", own])
+        statuses = run_all(mutants, tests)
         left = [m for m, status in zip(mutants, statuses, strict=True) if status == 0]
-        told = known.get(str(file.relative_to(DOCTOR)), {})
+        told = known.get(str(file.relative_to(PACKAGE)), {})
         print(
-            f"{file.relative_to(DOCTOR)}: {len(mutants)} mutants, {len(left)} survive, "
+            f"{file.relative_to(PACKAGE)}: {len(mutants)} mutants, {len(left)} survive, "
             f"{sum(m.change in told for m in left)} of them equivalent "
             f"({time.monotonic() - began:.0f} s)",
             flush=True,
@@ -135,35 +148,43 @@ def main(names: Sequence[str]) -> int:
 
 
 def default_files() -> list[Path]:
-    """Return the modules of all checks, then the engine and what shows and selects."""
-    checks = sorted(path for path in (DOCTOR / "checks").glob("*.py") if path.stem != "__init__")
-    return [*checks, *(DOCTOR / f"{name}.py" for name in ("engine", "report", "selection"))]
+    """Return the modules of all checks, then the engine and what selects, shows and redacts."""
+    doctor = PACKAGE / "doctor"
+    checks = sorted(path for path in (doctor / "checks").glob("*.py") if path.stem != "__init__")
+    live = sorted((doctor / "live").glob("*.py"))
+    others = ("engine", "selection", "report", "log_report", "bundle")
+    return [*checks, *live, *(doctor / f"{name}.py" for name in others), PACKAGE / "redaction.py"]
 
 
 def tests_of(file: Path) -> list[str]:
-    """Return the tests of a module: its own file, and the one that walks its whole folder."""
-    folder = ROOT / "tests" / file.parent.relative_to(ROOT / "sgl_embed_kit")
-    own, walk = folder / f"test_{file.stem}.py", folder / "test_every_check.py"
-    found = [path for path in (own, walk) if path.exists()]
-    if folder.name == "doctor":
-        found.append(folder / "test_report.py")
-    return list(dict.fromkeys(str(path) for path in found)) or [str(folder)]
+    """Return the tests of a module: its own file, and the one that walks its whole folder.
+
+    Where it has none of its own, all those of its folder.
+    """
+    folder = ROOT / "tests" / file.parent.relative_to(PACKAGE)
+    own = folder / f"test_{file.stem}.py"
+    if not own.exists():
+        return [str(folder)]
+    return [str(own), *map(str, sorted(folder.glob("test_every_*.py")))]
 
 
 def module_name(file: Path) -> str:
-    return ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
 
 
 def own_cases(file: Path) -> str:
     """Return what selects a module's tests: of the cases of all checks, those of its own.
 
-    What the module needs of other rooms is imported on the way, once for all its mutants.
+    The rooms that do not import the module are imported on the way, once for all its mutants.
     """
     name = module_name(file)
     importlib.import_module(name)
-    checks = getattr(sys.modules[name.rpartition(".")[0]], "CHECKS", ())
+    package = sys.modules[name.rpartition(".")[0]]
+    checks = [check for names in CHECKS for check in getattr(package, names, ())]
     own = [check.id for check in checks if check.look.__module__ == name]
-    for imported in [module for module in sys.modules if module.startswith(PACKAGE)]:
+    room = ".".join(name.split(".")[:2])
+    for imported in [module for module in sys.modules if module.startswith(room)]:
         del sys.modules[imported]
     return " or ".join(["not test_each_finding", *own]) if own else ""
 
@@ -172,10 +193,11 @@ def mutants_of(file: Path) -> Iterator[Mutant]:
     """Yield the module with each of its changes."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     settings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.keyword)}
+    conditions = {id(test) for node in ast.walk(tree) for test in conditions_of(node)}
     for number, node in enumerate(ast.walk(tree)):
         if isinstance(node, ast.Constant) and id(node) in settings:
             continue
-        for new in changes(node):
+        for new in opposite(node) if id(node) in conditions else changes(node):
             mutated = copy.deepcopy(tree)
             twin = next(islice(ast.walk(mutated), number, None))
             change = f"{ast.unparse(node)} -> {ast.unparse(new)}"
@@ -194,6 +216,21 @@ class Replace(ast.NodeTransformer):
         if node is self._old:
             return ast.copy_location(self._new, node)
         return self.generic_visit(node)
+
+
+def conditions_of(node: ast.AST) -> Sequence[ast.expr]:
+    """Return by what something is chosen there, but for what type checkers alone read."""
+    if isinstance(node, ast.If | ast.IfExp | ast.While):
+        return [] if ast.unparse(node.test) == "TYPE_CHECKING" else [node.test]
+    return node.ifs if isinstance(node, ast.comprehension) else []
+
+
+def opposite(node: ast.AST) -> Iterator[ast.expr]:
+    """Yield what a condition could have been by mistake."""
+    if isinstance(node, ast.Attribute | ast.Call | ast.Name | ast.NamedExpr | ast.Subscript):
+        yield ast.UnaryOp(ast.Not(), copy.deepcopy(node))
+    else:
+        yield from changes(node)
 
 
 def changes(node: ast.AST) -> Iterator[ast.expr]:
@@ -217,31 +254,33 @@ def changes(node: ast.AST) -> Iterator[ast.expr]:
             yield new_verdict
     elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
         yield ast.Constant(not node.value)
-    test = getattr(node, "test", None)
-    if isinstance(test, ast.Name | ast.Call | ast.Attribute) and isinstance(node, ast.IfExp):
-        new_choice = copy.deepcopy(node)
-        new_choice.test = ast.UnaryOp(ast.Not(), new_choice.test)
-        yield new_choice
 
 
 def run_all(mutants: Sequence[Mutant | None], tests: Sequence[str]) -> list[int]:
     """Run the tests of each mutant, one a processor; return 0 for those that passed."""
-    statuses, running = [1] * len(mutants), dict[int, int]()
+    statuses, running = [1] * len(mutants), dict[int, Run]()
     for number, mutant in enumerate(mutants):
         if len(running) >= len(os.sched_getaffinity(0)):
             wait_for_one(running, statuses)
         pid = os.fork()
         if pid == 0:
             run_here(mutant, tests)
-        running[pid] = number
+        running[pid] = Run(number, time.monotonic() + SECONDS)
     while running:
         wait_for_one(running, statuses)
     return statuses
 
 
-def wait_for_one(running: dict[int, int], statuses: list[int]) -> None:
-    pid, status = os.wait()
-    statuses[running.pop(pid)] = status
+def wait_for_one(running: dict[int, Run], statuses: list[int]) -> None:
+    """Wait until one has ended, and end those whose time is over, with all that they started."""
+    while True:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid:
+            statuses[running.pop(pid).number] = status
+            return
+        for late in [pid for pid, run in running.items() if run.until < time.monotonic()]:
+            os.killpg(late, signal.SIGKILL)
+        time.sleep(0.02)
 
 
 def run_here(mutant: Mutant | None, tests: Sequence[str]) -> None:
@@ -250,7 +289,7 @@ def run_here(mutant: Mutant | None, tests: Sequence[str]) -> None:
 
     status = 1
     try:
-        signal.alarm(SECONDS)
+        os.setpgid(0, 0)
         silence = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
             os.dup2(silence, stream)

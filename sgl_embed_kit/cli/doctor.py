@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
@@ -31,6 +32,8 @@ from sgl_embed_kit.machine import RealMachine
 from sgl_embed_kit.model.folder import Folders
 from sgl_embed_kit.sglang.diagnosis import worst_start
 from sgl_embed_kit.sglang.installed import find_installed
+
+OF_A_SERVER = ("--intrusive", "--api-key-env", "--plain-http")
 
 
 @click.command()
@@ -91,30 +94,27 @@ def command(
     PROFILE is a file or the name of a bundled profile; without it, the checks look at
     what quickstart would serve here without a model hub. Exit code 1 if a check fails.
     Ids and names of checks are in the reports; `sgl-embed explain ID` says more. With
-    --log, it is not the machine that is looked at but a log of SGLang. --bundle collects
+    --log, it is not the machine that is looked at but a log of SGLang, and nothing else
+    can be asked for besides --format and --fail-on. --bundle collects
     report, profile, command, packages and the end of the last log in one .tar.gz, and says
     what was taken out: keys, names of users and hosts, home folders, addresses. With --url,
     it is a server that runs, which is compared with PROFILE if that is given: by harmless
     requests only, unless --intrusive allows others.
     """
-    if url is not None and (log is not None or target is not None):
-        raise UsageError(
-            "A server is looked at alone.",
-            why=f"{'--log' if log else '--bundle'} is for another look than --url.",
-            cure=f"sgl-embed doctor --url {url}",
-        )
-    if url is None and (intrusive or api_key_env or plain_http):
-        raise UsageError(
-            "There is no server to ask.",
-            why="--intrusive, --api-key-env and --plain-http are for --url.",
-            cure="sgl-embed doctor --url http://127.0.0.1:30000",
-        )
+    given = {
+        "PROFILE": profile is not None,
+        "--set": bool(settings),
+        "--only": wanted is not None,
+        "--ignore": ignored is not None,
+        "--url": url is not None,
+        "--intrusive": intrusive,
+        "--api-key-env": api_key_env is not None,
+        "--plain-http": plain_http,
+        "--log": log is not None,
+        "--bundle": target is not None,
+    }
+    _refuse_what_does_not_go_together([name for name, is_given in given.items() if is_given])
     if log is not None:
-        if target is not None:
-            raise UsageError(
-                "A bundle holds a report of this machine, not of a saved log.",
-                cure="sgl-embed doctor --bundle FILE, without --log",
-            )
         return _diagnose(log, fail_on, form)
     if target is not None:
         from sgl_embed_kit.doctor import bundle  # few ask for one
@@ -160,6 +160,43 @@ def command(
         bundle.write_bundle(made, target)
         click.echo(_told(target, len(made.files), made.summary), err=True)
     return code
+
+
+def _refuse_what_does_not_go_together(given: Sequence[str]) -> None:
+    """Refuse options of another look than the one asked for, so that none is passed over.
+
+    Args:
+        given: The names of the arguments and options that were given.
+
+    Raises:
+        UsageError: some of them have no meaning together.
+    """
+    others = ", ".join(name for name in given if name != "--log")
+    if "--log" in given and others:
+        raise UsageError(
+            "A log is looked at alone.",
+            why=f"Of another look than --log: {others}.",
+            cure="sgl-embed doctor --log FILE",
+        )
+    if {"--url", "--bundle"} <= {*given}:
+        raise UsageError(
+            "A server is looked at alone.",
+            why="A bundle holds a report of this machine.",
+            cure="sgl-embed doctor --url URL",
+        )
+    of_a_server = ", ".join(name for name in given if name in OF_A_SERVER)
+    if of_a_server and "--url" not in given:
+        raise UsageError(
+            "There is no server to ask.",
+            why=f"Only for --url: {of_a_server}.",
+            cure="sgl-embed doctor --url http://127.0.0.1:30000",
+        )
+    if "--set" in given and "PROFILE" not in given:
+        raise UsageError(
+            "There is no profile to set a value of.",
+            why="--set changes a value of PROFILE.",
+            cure="sgl-embed doctor PROFILE --set KEY=VALUE",
+        )
 
 
 def _show(report: Report, looked: Looked, name: str | None, form: str, fail_on: str) -> ExitCode:

@@ -168,7 +168,7 @@ def bring_files(subject: Subject, shown: Steps) -> Subject:
     """Bring the model's files here, with progress; return the subject that knows them."""
     source = subject.source
     shown.begin("Bringing the model", shows_progress=source.shows_progress)
-    return subject.with_files(source.make(subject.profile.model.revision))
+    return subject.with_files(source.make(subject.profile.model.revision, subject.environment))
 
 
 def serve(

@@ -9,7 +9,7 @@ import os
 import platform
 import secrets
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
@@ -23,7 +23,7 @@ from sgl_embed_kit.doctor.report import as_json, as_text
 from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.errors import KitError, UsageError
 from sgl_embed_kit.folders import cache_folder, last_log
-from sgl_embed_kit.machine import Machine
+from sgl_embed_kit.machine import Gpu, Machine
 from sgl_embed_kit.profile import Profile
 from sgl_embed_kit.profile.keys import read_key
 from sgl_embed_kit.redaction import Redactor, private_here
@@ -62,7 +62,7 @@ def make_bundle(report: Report, subject: Subject, shown: Profile, name: str) -> 
         shown: The profile as it may be shown, with ${NAME} for what it took from a variable.
         name: The profile's name.
     """
-    redact = Redactor(private_here(_keys(subject)))
+    redact = Redactor(private_here(_keys(subject), _users(subject.machine.nvidia().gpus)))
     redacted = _redacted(report, redact)  # before lines are wrapped, which could split a name
     parts: dict[str, Callable[[], str]] = {
         "report.txt": lambda: redact(as_text(redacted)),
@@ -188,6 +188,13 @@ def _keys(subject: Subject) -> list[str]:
         with suppress(KitError):
             found.append(read_key(source, os.environ))
     return found
+
+
+def _users(gpus: Iterable[Gpu]) -> Iterator[str]:
+    """Yield whose processes hold memory of GPUs, as a check may tell."""
+    for gpu in gpus:
+        yield from (process.user for process in gpu.processes or () if process.user)
+        yield from _users(gpu.instances)
 
 
 def _redacted(report: Report, redact: Redactor) -> Report:

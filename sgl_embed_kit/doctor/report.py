@@ -198,7 +198,7 @@ def _told_together(results: Sequence[Result]) -> list[list[Result]]:
     found: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         status, text = result.finding.status, result.finding.found
-        reason = text if status in _QUIET and text else result.check.id
+        reason = text if status in _QUIET else result.check.id
         found.setdefault((status, reason), []).append(result)
     return list(found.values())
 

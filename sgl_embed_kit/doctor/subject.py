@@ -143,7 +143,7 @@ class Subject:
             return self.fetched
         if self.source.kind is not Kind.REPO:
             return None if self.source.is_missing else self.source.folder
-        kept = cached_folder(self.source.model_path, self.profile.model.revision)
+        kept = cached_folder(self.source.model_path, self.profile.model.revision, self.environment)
         return kept if kept is not None and self.folders.facts(kept).is_whole else None
 
     @cached_property

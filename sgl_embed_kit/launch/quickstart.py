@@ -80,18 +80,16 @@ def choose_model(named: str | None, machine: Machine, reach_of: CheckReach | Non
         machine: Tells whether there is a GPU.
         reach_of: Asks the hub for a repository; replaced in tests.
     """
-    gpus = machine.gpus()
-    device = "cuda" if gpus else "cpu"
+    device = _device(machine)
     if named is not None:
         return Choice(_named_profile(named, device), "you named it")
     reach = reach_of(QWEN) if reach_of else check_reach(QWEN, configured_hub())
-    where = f"a GPU ({gpus[0].name})" if gpus else "no GPU"
     if reach.ok:
         profile = _on(load_profile("06b-cpu"), device)
         if reach.hub.is_modelscope:  # knows the model, not Hugging Face's commits
             model = profile.model.model_copy(update={"revision": None})
             profile = profile.model_copy(update={"model": model})
-        return Choice(profile, f"{where}, and {reach.hub.name} is in reach")
+        return Choice(profile, f"{_shown(machine)}, and {reach.hub.name} is in reach")
     because = f"{reach.why_not}; this model comes with a Python package"
     return Choice(_on(load_profile("minilm-cpu"), device), because, MIRROR_HINT)
 
@@ -101,7 +99,20 @@ LOCAL_PROFILE = "minilm-cpu"
 
 def local_profile(machine: Machine) -> Profile:
     """Return the profile to look at where none is named: quickstart's, without a hub."""
-    return _on(load_profile(LOCAL_PROFILE), "cuda" if machine.gpus() else "cpu")
+    return _on(load_profile(LOCAL_PROFILE), _device(machine))
+
+
+def _device(machine: Machine) -> str:
+    """Return the device to serve on; a driver that is silent has a GPU, and a check says so."""
+    return "cuda" if machine.gpus() or machine.nvidia().is_silent else "cpu"
+
+
+def _shown(machine: Machine) -> str:
+    """Say what there is to serve on."""
+    if machine.nvidia().is_silent:
+        return "a GPU whose driver does not answer"
+    gpus = machine.gpus()
+    return f"a GPU ({gpus[0].name})" if gpus else "no GPU"
 
 
 def bring_model(choice: Choice) -> Choice:

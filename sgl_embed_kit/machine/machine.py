@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shutil
@@ -15,12 +16,11 @@ from typing import Protocol
 
 from sgl_embed_kit.machine.cgroup import Group, own_group
 from sgl_embed_kit.machine.cuda_probe import Probed, probe_cuda
+from sgl_embed_kit.machine.driver import ask_driver
 from sgl_embed_kit.machine.files import File, file_at
 from sgl_embed_kit.machine.folders import Folder, look_at
 from sgl_embed_kit.machine.kernel_log import Xid, read_xids
-from sgl_embed_kit.machine.nvidia import Gpu, Nvidia, with_names
-from sgl_embed_kit.machine.nvidia_smi import read_nvidia_smi
-from sgl_embed_kit.machine.nvml import read_nvml
+from sgl_embed_kit.machine.nvidia import Gpu, Nvidia
 from sgl_embed_kit.machine.packages import Distribution, distributions_named
 from sgl_embed_kit.machine.ports import PortRules, PortUse, addresses_of, port_rules, port_use
 from sgl_embed_kit.machine.processes import Running, running_with
@@ -219,8 +219,9 @@ class RealMachine:
     def nvidia(self) -> Nvidia:
         """Return what the driver says, by NVML or else by nvidia-smi.
 
-        All who ask within `FRESH_SECONDS` get one answer, which can take seconds. None is
-        asked for while a probe holds the memory that it is about.
+        All who ask within `FRESH_SECONDS` get one answer, which can take seconds, and comes
+        in time (machine/driver.py). None is asked for while a probe holds the memory that it
+        is about.
         """
         with self._driver:
             return self._ask_driver()
@@ -244,11 +245,9 @@ class RealMachine:
 
     def _ask_driver(self) -> Nvidia:
         if self._said is None or time.monotonic() - self._said[0] > FRESH_SECONDS:
-            found = read_nvml()
-            if not found.source:
-                other = read_nvidia_smi()
-                found = other if other.source else found
-            self._said = time.monotonic(), with_names(found)
+            found = ask_driver()
+            # One that is silent is not waited for again: it was given its time.
+            self._said = math.inf if found.is_silent else time.monotonic(), found
         return self._said[1]
 
     def processors(self) -> float:

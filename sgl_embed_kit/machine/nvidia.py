@@ -96,6 +96,7 @@ class Nvidia:
         cuda: The newest CUDA that it serves: major and minor number.
         source: Who told: "NVML" or "nvidia-smi"; empty where neither could.
         trouble: Why nobody could tell, or which GPUs do not answer; empty where all do.
+        is_silent: Whether there is a driver, and it does not answer in time.
     """
 
     gpus: tuple[Gpu, ...] = ()
@@ -103,6 +104,7 @@ class Nvidia:
     cuda: tuple[int, int] | None = None
     source: str = ""
     trouble: str = ""
+    is_silent: bool = False
 
     def visible(self, variables: Mapping[str, str]) -> Visible:
         """Return the GPUs that a process with these variables is shown."""

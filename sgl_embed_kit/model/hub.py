@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
+from sgl_embed_kit.loopback import is_loopback
 from sgl_embed_kit.model.hub_token import UnreadableTokenError, hub_token
+from sgl_embed_kit.model.hub_variables import offline_by
+from sgl_embed_kit.time_limit import within
 
 TIME_LIMIT = 3.0
 """Seconds that the whole check may take, name resolution included."""
@@ -39,7 +41,7 @@ class Hub:
     def is_private(self) -> bool:
         """Whether nobody on the way reads what is sent there: by TLS, or on this machine."""
         address = urlsplit(self.url)
-        return address.scheme == "https" or address.hostname in {"127.0.0.1", "::1", "localhost"}
+        return address.scheme == "https" or is_loopback(address.hostname or "")
 
 
 class Refusal(StrEnum):
@@ -96,41 +98,46 @@ def configured_hub(env: Mapping[str, str] = os.environ) -> Hub:
 
 
 def check_reach(
-    repo: str, hub: Hub, time_limit: float = TIME_LIMIT, revision: str | None = None
+    repo: str,
+    hub: Hub,
+    time_limit: float = TIME_LIMIT,
+    revision: str | None = None,
+    env: Mapping[str, str] = os.environ,
 ) -> Reach:
-    """Ask the hub for one small page about `repo`, within `time_limit` seconds.
+    """Ask the hub for one small page about `repo`.
 
-    The request runs in a thread of its own, because resolving a name knows no time
-    limit; a thread that is still at it when the time is up is left behind.
+    Args:
+        repo: The repository.
+        hub: The hub.
+        time_limit: Seconds after which it is given up, the resolving of its name included.
+        revision: A branch, tag or commit; the main branch by default.
+        env: The variables of who will load it: with them goes the token, and whether the hub
+            may be asked at all.
     """
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
-        return Reach(hub, "HF_HUB_OFFLINE is set", refusal=Refusal.OFFLINE)
+    offline = offline_by(env)
+    if offline is not None:
+        return Reach(hub, f"{offline} is set", refusal=Refusal.OFFLINE)
     import httpx
 
-    outcome: list[Reach] = []
-
-    def ask() -> None:
+    def ask() -> Reach:
         try:
             response = httpx.head(
                 f"{hub.url}/{_page(repo, hub, revision)}",
-                headers=_credentials(hub),  # httpx keeps them from any other host
+                headers=_credentials(hub, env),  # httpx keeps them from any other host
                 timeout=time_limit,
                 follow_redirects=True,
             )
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
             why_not = f"{hub.url} cannot be reached ({reason})"
-            outcome.append(Reach(hub, why_not, refusal=Refusal.OTHER))
-        else:
-            outcome.append(_verdict(repo, hub, response.status_code, response.headers))
+            return Reach(hub, why_not, refusal=Refusal.OTHER)
+        return _verdict(repo, hub, response.status_code, response.headers)
 
-    thread = threading.Thread(target=ask, daemon=True, name="hub-check")
-    thread.start()
-    thread.join(time_limit)
-    if not outcome:
+    try:
+        return within(time_limit, ask, "hub-check")
+    except TimeoutError:
         why_not = f"{hub.url} did not answer within {time_limit:g} s"
         return Reach(hub, why_not, refusal=Refusal.LATE)
-    return outcome[0]
 
 
 def _verdict(repo: str, hub: Hub, status: int, headers: Mapping[str, str]) -> Reach:
@@ -147,12 +154,12 @@ def _verdict(repo: str, hub: Hub, status: int, headers: Mapping[str, str]) -> Re
     return Reach(hub, f"{hub.url} answered {status} for {repo}", True, refusal)
 
 
-def _credentials(hub: Hub) -> dict[str, str]:
+def _credentials(hub: Hub, env: Mapping[str, str]) -> dict[str, str]:
     """Return the header with the token for the hub, where it may be sent there."""
     if hub.is_modelscope or not hub.is_private:
         return {}
     try:
-        token = hub_token()
+        token = hub_token(env)
     except UnreadableTokenError:
         return {}
     return {"Authorization": f"Bearer {token.value}"} if token else {}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from sgl_embed_kit.model.hub_variables import sends_token, token_file
 
 
 class UnreadableTokenError(Exception):
@@ -32,29 +34,33 @@ class HubToken:
     origin: str
 
 
-def hub_token() -> HubToken | None:
-    """Return the token, or None where there is none.
+def hub_token(env: Mapping[str, str] = os.environ) -> HubToken | None:
+    """Return the token that goes to the hub, or None where there is none.
 
     The variables come before the file (get_token in huggingface_hub/utils/_auth.py, whose
-    other sources need a browser or a CI system). Its import takes 0.1 s.
+    other sources need a browser or a CI system).
+
+    Args:
+        env: The variables of who will ask the hub.
 
     Raises:
         UnreadableTokenError: huggingface_hub would fail over the file, too.
     """
+    if not sends_token(env):
+        return None
     for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        if value := os.environ.get(variable, "").strip():
+        if value := env.get(variable, "").strip():
             return _checked(value, variable, variable)
-    from huggingface_hub.constants import HF_TOKEN_PATH
-
+    file = token_file(env)
     try:
-        value = Path(HF_TOKEN_PATH).read_text(encoding="utf-8").strip()
+        value = file.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UnreadableTokenError(f"{HF_TOKEN_PATH} cannot be read: {error.strerror}") from error
+        raise UnreadableTokenError(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise UnreadableTokenError(f"{HF_TOKEN_PATH} is no text") from error
-    return _checked(value, HF_TOKEN_PATH) if value else None
+        raise UnreadableTokenError(f"{file} is no text") from error
+    return _checked(value, str(file)) if value else None
 
 
 def _checked(value: str, origin: str, variable: str = "") -> HubToken:

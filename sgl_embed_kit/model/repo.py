@@ -6,27 +6,35 @@ progress shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from sgl_embed_kit.errors import KitError
 from sgl_embed_kit.model.files import UnreadableError
 from sgl_embed_kit.model.hub import Hub, configured_hub
+from sgl_embed_kit.model.hub_token import hub_token
+from sgl_embed_kit.model.hub_variables import hub_cache, offline_by
 
 WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 """Files that SGLang and the guard read; pickles, ONNX and GGUF files stay there."""
 
 
-def fetch_repo(repo: str, revision: str | None) -> Path | None:
+def fetch_repo(repo: str, revision: str | None, env: Mapping[str, str] = os.environ) -> Path | None:
     """Download what is missing of `repo` into huggingface_hub's cache; return its folder.
 
     ModelScope is left to SGLang, which resolves its repositories by itself: None then.
 
+    Args:
+        repo: The repository.
+        revision: A branch, tag or commit; the main branch by default.
+        env: The variables of the server, which will look for the files where they say.
+
     Raises:
         KitError: the hub cannot be reached, or has no such repository or revision.
     """
-    hub = configured_hub()
+    hub = configured_hub(env)
     if hub.is_modelscope:
         return None
     try:
@@ -34,7 +42,18 @@ def fetch_repo(repo: str, revision: str | None) -> Path | None:
     except ImportError:
         return None  # no server here; the doctor says so
     with hub_errors(repo, revision, hub):
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(WANTED)))
+        token = hub_token(env)
+        return Path(
+            snapshot_download(
+                repo,
+                revision=revision,
+                allow_patterns=list(WANTED),
+                endpoint=hub.url,
+                cache_dir=hub_cache(env),
+                token=token.value if token else None,
+                local_files_only=offline_by(env) is not None,
+            )
+        )
 
 
 @contextmanager

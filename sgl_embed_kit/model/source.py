@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -67,8 +69,12 @@ class Source:
             return 0
         return demo.demo().bytes_needed if self.kind is Kind.DEMO else 4 * 1024 * 1024
 
-    def make(self, revision: str | None = None) -> Path | None:
+    def make(self, revision: str | None = None, env: Mapping[str, str] = os.environ) -> Path | None:
         """Bring the model's files to this machine; they appear whole or not at all.
+
+        Args:
+            revision: Of a repository.
+            env: The variables of the server, which say from where and to where.
 
         Returns:
             The folder with the files; None where SGLang itself will fetch them.
@@ -77,7 +83,7 @@ class Source:
             KitError: they cannot be fetched or written.
         """
         if self.kind is Kind.REPO:
-            return fetch_repo(self.model_path, revision)
+            return fetch_repo(self.model_path, revision, env)
         if self.is_missing and self.kind is Kind.DEMO:
             demo.fetch_demo(Path(self.model_path))
         elif self.is_missing:

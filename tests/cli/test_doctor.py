@@ -24,6 +24,7 @@ from sgl_embed_kit.machine.servers import registered
 from tests.conftest import ROOT, run, run_process, sgl_embed
 from tests.golden import assert_golden
 from tests.machine.stubs import CUDA, NVML, compiled
+from tests.machines import UNREACHABLE
 from tests.memory import PEAK
 from tests.servers import own_id, record_of
 
@@ -355,12 +356,39 @@ def test_a_bundle_in_a_folder_that_is_not_there_is_refused_before_any_check(
     assert f"cure: mkdir -p {tmp_path / 'gone'}" in done.stderr
 
 
-def test_a_bundle_is_not_of_a_saved_log(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "others",
+    [
+        ["tiny-cpu"],
+        ["--only", "port"],
+        ["--ignore", "port"],
+        ["--url", UNREACHABLE],
+        ["--bundle", "b.tar.gz"],
+        ["tiny-cpu", "--set", "server.port=1"],
+        ["--intrusive"],
+        ["--api-key-env", "NAME"],
+        ["--plain-http"],
+    ],
+    ids=" ".join,
+)
+def test_nothing_that_is_asked_for_besides_a_log_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "server.log").write_text(LOG)
-    target = str(tmp_path / "b.tar.gz")
-    done = run("doctor", "--log", str(tmp_path / "server.log"), "--bundle", target)
-    assert done.returncode == 2
-    assert not Path(target).exists()
+    done = run("doctor", "--log", "server.log", *others)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "A log is looked at alone" in done.stderr
+    named = [word if word.startswith("--") else "PROFILE" for word in others[:1]]
+    assert f"--log: {named[0]}" in " ".join(done.stderr.split())
+    assert "cure: sgl-embed doctor --log FILE" in done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["server.log"]
+
+
+def test_a_value_is_set_in_no_profile_but_a_named_one() -> None:
+    done = run("doctor", "--set", "server.port=1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "There is no profile to set a value of" in done.stderr
 
 
 def test_a_server_of_the_same_profile_is_told_of_and_stops_only_a_launch(

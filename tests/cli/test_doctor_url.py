@@ -46,7 +46,7 @@ def test_json_and_junit_hold_every_live_check_and_nothing_else() -> None:
         (["--intrusive"], "There is no server to ask"),
         (["--plain-http"], "There is no server to ask"),
         (["--api-key-env", "X"], "There is no server to ask"),
-        (["--url", UNREACHABLE, "--log", "-"], "A server is looked at alone"),
+        (["--url", UNREACHABLE, "--log", "-"], "A log is looked at alone"),
         (["--url", UNREACHABLE, "--bundle", "x.tar.gz"], "A server is looked at alone"),
         (["--url", UNREACHABLE, "--only", "port"], "SGE-NET-001 cannot run here"),
         (["--only", "canary"], "SGE-LIVE-014 cannot run here"),

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,13 +29,13 @@ from sgl_embed_kit.doctor.engine import Status
 from sgl_embed_kit.doctor.report import as_json, as_junit, as_text
 from sgl_embed_kit.errors import KitError, UsageError
 from sgl_embed_kit.folders import last_log, log_folder
-from sgl_embed_kit.machine import PortUse
+from sgl_embed_kit.machine import GpuProcess, PortUse
 from sgl_embed_kit.model.source import locate
 from sgl_embed_kit.profile import read_profile
 from sgl_embed_kit.profile.loading import Loaded
 from sgl_embed_kit.sglang.installed import Installed
 from tests.doctor.checks.cases import SGLANG
-from tests.machines import FakeMachine
+from tests.machines import FakeMachine, healthy_gpu
 
 NAMES = ["command.txt", "machine.json", "packages.txt", "profile.yaml", "removed.txt"]
 NAMES += ["report.json", "report.txt", "server.log"]
@@ -102,6 +103,31 @@ def test_of_a_long_log_it_takes_whole_lines_of_the_end(here: Path) -> None:
     log = bundle_of(here).files["server.log"]
     assert len(log.encode()) < 2 * LONGEST_LOG
     assert set(log.splitlines()) == {"0123456 \ufffd\x00"}
+
+
+def test_a_log_that_just_fits_is_whole(here: Path) -> None:
+    text = "first\n" + "x" * (LONGEST_LOG - 12) + "\nlast\n"
+    write_log("mine-20261121-120000-1.log", text)
+    assert bundle_of(here).files["server.log"] == text
+
+
+def test_what_was_taken_out_is_told_in_words() -> None:
+    assert Bundle({}, {"key": 2, "address": 1}).summary == "1 x address, 2 x key"
+    assert Bundle({}, {}).summary == "nothing"
+
+
+def test_whose_processes_hold_a_gpu_is_nobodys_business(here: Path) -> None:
+    processes = (GpuProcess(7, 2**30, "colleague", "python"), GpuProcess(8, 1, None, None))
+    instance = replace(healthy_gpu(), processes=(GpuProcess(9, 1, "another-one", "x"),))
+    gpu = replace(healthy_gpu(), processes=processes, instances=(instance,))
+    (here / "p.yaml").write_text("extends: tiny-cpu\nhardware: {device: cuda}\n")
+    bundle = bundle_of(here, FakeMachine(devices=(gpu,)))
+    packed = gzip.decompress(archive(bundle.files))
+    assert b"colleague" not in packed
+    assert b"another-one" not in packed
+    assert json.loads(bundle.files["machine.json"])["gpus"][0]["processes"][0]["user"] == (
+        "<user name>"
+    )
 
 
 def test_what_cannot_be_collected_keeps_nothing_else_out(here: Path) -> None:

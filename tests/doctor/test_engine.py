@@ -17,6 +17,13 @@ def test_a_check_that_crashes_is_a_result_and_hides_no_other() -> None:
     assert [result.check.about.name for result in report.failures] == ["bad"]
 
 
+@pytest.mark.parametrize(("installed", "told"), [(True, "SGLang 0.5.23"), (False, "not installed")])
+def test_a_check_that_crashes_brings_a_line_to_report_it(installed: bool, told: str) -> None:
+    (result,) = run_checks(subject(installed), [check("bad")]).results
+    assert f"{told}: SGE-BAD-001 crashed in look (made_up.py:" in result.finding.fix
+    assert result.finding.fix.endswith("ZeroDivisionError: x / 0")
+
+
 def test_checks_run_side_by_side() -> None:
     meeting = threading.Barrier(3, timeout=10)
 
@@ -111,8 +118,8 @@ def test_what_is_told_names_no_home_folder_where_a_tilde_will_do(
     assert result.finding.fix == (shown or fix)
 
 
-@pytest.mark.parametrize("home", ["/", ""])
-def test_a_home_that_is_the_root_stays_in_every_path(
+@pytest.mark.parametrize("home", ["/", "", "tmp"])
+def test_a_home_that_is_the_root_or_no_path_stays_in_every_path(
     home: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", home)

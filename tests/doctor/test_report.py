@@ -13,9 +13,10 @@ import click
 import pytest
 
 from sgl_embed_kit import __version__
-from sgl_embed_kit.doctor.engine import Finding, Report, Result, Status
+from sgl_embed_kit.doctor.catalogue import KnownIssue
+from sgl_embed_kit.doctor.engine import Check, Finding, Report, Result, Status
 from sgl_embed_kit.doctor.report import COLUMNS, Detail, ReportJson, as_json, as_junit, as_text
-from tests.doctor.made_up import FAULTY, HEALTHY, MIXED, check, report_of, subject
+from tests.doctor.made_up import FAULTY, HEALTHY, MIXED, about, check, report_of, subject
 from tests.golden import assert_golden
 
 FOLDER = Path(__file__).parent / "golden"
@@ -80,6 +81,17 @@ def test_the_id_of_all_that_is_to_be_looked_at_is_shown(world: str, detail: Deta
     for result in report.results:
         if result.finding.status not in {Status.OK, Status.SKIP}:
             assert result.check.id in shown
+
+
+def test_a_reason_is_wrapped_and_an_address_upstream_is_not() -> None:
+    issue = KnownIssue(f"https://github.com/{'x' * 60}", ">=0.5.10,<0.5.12")
+    one = Check(about("disk", issue=issue), check("disk").look)
+    result = Result(one, Finding(Status.WARN, "x", "y", "z"), 1.0, ignored="because " * 20)
+    lines = as_text(Report((result,))).splitlines()
+    assert max(len(line) for line in lines if "github" not in line) <= COLUMNS
+    assert sum(line.count("because") for line in lines) == 20
+    (shown,) = (line for line in lines if "github" in line)
+    assert shown.split(maxsplit=1) == ["issue", f"{issue.url} ({issue.versions})"]
 
 
 @pytest.mark.parametrize("detail", Detail)

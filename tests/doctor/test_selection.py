@@ -1,9 +1,14 @@
 """Which checks run, and the ids that people mistype."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from sgl_embed_kit.doctor.catalogue import catalogue
 from sgl_embed_kit.doctor.checks import CHECKS
+from sgl_embed_kit.doctor.engine import Check
+from sgl_embed_kit.doctor.live import LIVE_CHECKS
 from sgl_embed_kit.doctor.selection import about_of, nearest, only
 from sgl_embed_kit.errors import UsageError
 
@@ -41,3 +46,18 @@ def test_only_what_was_asked_for_runs_in_the_order_of_the_reports() -> None:
         "SGE-NET-001",
     ]
     assert only(CHECKS, []) == CHECKS
+
+
+@pytest.mark.parametrize(
+    ("checks", "name", "why", "cure"),
+    [
+        (CHECKS, "canary", "It asks a server that runs.", "sgl-embed doctor --url URL"),
+        (LIVE_CHECKS, "port", "It looks at a machine.", "sgl-embed doctor PROFILE"),
+    ],
+)
+def test_a_check_of_another_kind_is_told_with_how_to_run_it(
+    checks: Sequence[Check[Any]], name: str, why: str, cure: str
+) -> None:
+    with pytest.raises(UsageError, match="cannot run here") as caught:
+        only(checks, [name])
+    assert (caught.value.why, caught.value.cure) == (why, cure)

@@ -14,6 +14,7 @@ from sgl_embed_kit.launch.quickstart import (
     choose_model,
     local_profile,
 )
+from sgl_embed_kit.machine import Nvidia
 from sgl_embed_kit.model import demo
 from sgl_embed_kit.model.demo import DemoWithdrawnError
 from sgl_embed_kit.model.hub import MIRROR_HINT, Hub, Reach
@@ -34,6 +35,18 @@ def test_with_a_hub_it_is_qwen_on_the_best_device(gpus: tuple[()], device: str) 
     assert "Hugging Face is in reach" in choice.because
     assert ("no GPU" in choice.because) is (not gpus)
     assert choice.hints == ()
+
+
+SILENT = Nvidia(trouble="NVML: no answer within 20 s", is_silent=True)
+
+
+def test_a_driver_that_does_not_answer_is_no_reason_to_serve_on_the_cpu() -> None:
+    """It has a GPU; the check of the driver says what is wrong with it."""
+    machine = FakeMachine(driver=SILENT)
+    choice = choose_model(None, machine, lambda _repo: IN_REACH)
+    assert choice.profile.hardware.device == "cuda"
+    assert choice.because.startswith("a GPU whose driver does not answer, and ")
+    assert local_profile(machine).hardware.device == "cuda"
 
 
 def test_modelscope_does_not_know_hugging_faces_commits() -> None:

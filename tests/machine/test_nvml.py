@@ -123,49 +123,6 @@ def test_without_a_library_or_with_another_driver_it_says_why() -> None:
     assert read("mismatch").source == ""
 
 
-def test_the_machine_asks_once_for_all_who_ask_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-
-    def once() -> Nvidia:
-        asked.append(1)
-        return read("a10-two-busy")
-
-    monkeypatch.setattr("sgl_embed_kit.machine.machine.read_nvml", once)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    machine = RealMachine()
-    assert [gpu.index for gpu in machine.gpus()] == [1]
-    assert len(machine.nvidia().gpus) == 2
-    assert asked == [1]
-    monkeypatch.setattr("sgl_embed_kit.machine.machine.FRESH_SECONDS", -1.0)
-    machine.gpus()
-    assert asked == [1, 1]
-
-
-def test_a_process_of_this_machine_has_a_name_and_one_of_elsewhere_has_none(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    replay = Replay.of("a10-two-busy")
-    answer = [{"pid": os.getpid(), "usedGpuMemory": 1}, {"pid": 2**22 + 1, "usedGpuMemory": 2}]
-    replay.answers["nvmlDeviceGetComputeRunningProcesses(gpu:0)"] = answer
-    replay.answers["nvmlDeviceGetGraphicsRunningProcesses(gpu:0)"] = []
-    monkeypatch.setattr("sgl_embed_kit.machine.machine.read_nvml", lambda: read_nvml(replay))
-    processes = RealMachine().nvidia().gpus[0].processes
-    assert processes is not None
-    assert processes[0].user
-    assert processes[0].command
-    assert processes[1] == GpuProcess(2**22 + 1, 2)
-
-
-def test_without_nvml_the_program_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = Nvidia((Gpu("NVIDIA L4", 1, 1),), source="nvidia-smi")
-    nowhere = Nvidia(trouble="nvidia-smi: not found")
-    monkeypatch.setattr("sgl_embed_kit.machine.machine.read_nvml", lambda: read("mismatch"))
-    monkeypatch.setattr("sgl_embed_kit.machine.machine.read_nvidia_smi", lambda: there)
-    assert RealMachine().nvidia().gpus == there.gpus
-    monkeypatch.setattr("sgl_embed_kit.machine.machine.read_nvidia_smi", lambda: nowhere)
-    assert "mismatch" in RealMachine().nvidia().trouble
-
-
 WHAT_IT_SAYS = """
 import dataclasses, json
 from sgl_embed_kit.machine import RealMachine

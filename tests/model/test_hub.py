@@ -119,14 +119,12 @@ def test_modelscope_is_asked_in_its_own_way() -> None:
         ("http://127.0.0.1.m.example", False),
     ],
 )
-def test_the_token_travels_only_where_nobody_reads_along(
-    url: str, sent: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    assert module._credentials(Hub("mirror", url)) == (
+def test_the_token_travels_only_where_nobody_reads_along(url: str, sent: bool) -> None:
+    env = {"HF_TOKEN": "hf_secret"}
+    assert module._credentials(Hub("mirror", url), env) == (
         {"Authorization": "Bearer hf_secret"} if sent else {}
     )
-    assert module._credentials(Hub("ModelScope", url)) == {}
+    assert module._credentials(Hub("ModelScope", url), env) == {}
 
 
 def test_modelscopes_own_variable_comes_before_the_old_one() -> None:

@@ -81,9 +81,9 @@ _LOOKS: dict[str, Callable[[Subject], Finding]] = {
     "SGE-LIM-007": limits.waiting,
 }
 
-DRIVER_SECONDS = 40.0
-"""Time for a check that asks the NVIDIA driver, which may have to set up several GPUs first,
-and waits for the probe of another check (`SECONDS` of machine/cuda_probe.py)."""
+DRIVER_SECONDS = 45.0
+"""Time for a check that asks the NVIDIA driver, and waits for the probe of another check:
+more than the limits of both (`SECONDS` of machine/driver.py and machine/cuda_probe.py)."""
 
 
 def _check(about: About) -> Check[Subject]:

@@ -32,6 +32,13 @@ def driver(subject: Subject) -> Finding:
     if _is_on_cpu(subject):
         return Finding(Status.OK, "no driver is needed on a CPU")
     said = subject.machine.nvidia()
+    if said.is_silent:
+        return Finding(
+            Status.ERROR,
+            f"the NVIDIA driver does not answer ({said.trouble})",
+            "an answer; a driver that is stuck says why in the kernel's log",
+            "sudo dmesg | grep -i nvrm",
+        )
     if not said.source:
         return _no_driver(said.trouble)
     if said.trouble:

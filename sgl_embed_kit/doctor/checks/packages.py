@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sgl_embed_kit.doctor.checks.variables import set_variable, unset_variable
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.profile.patch import patch
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 PLATFORM = "linux x86_64"
-OLDEST_PYTHON = (3, 11)
+OLDEST_PYTHON = (3, 11, 0)
 ALWAYS_NEEDED = ("torch", "transformers", "tokenizers")
 NEEDED_ON_A_GPU = ("flashinfer-python", "sglang-kernel")
 """On a CPU SGLang asks neither for a version (_set_envs_and_config in
@@ -191,7 +192,7 @@ def copies(subject: Subject) -> Finding:
                 Status.WARN,
                 f"{folder}, which is on PYTHONPATH, has a folder sglang",
                 f"the SGLang {found[0].version} of {found[0].folder}, which that one hides",
-                "unset PYTHONPATH",
+                unset_variable(subject, "PYTHONPATH"),
             )
     return Finding(Status.OK, f"one SGLang, in {found[0].folder}")
 
@@ -222,17 +223,20 @@ def bytecode(subject: Subject) -> Finding:
     if not missing:
         return Finding(Status.OK, "SGLang, torch and transformers are compiled")
     found_text = f"{len(missing)} of {len(sources)} modules have no bytecode"
-    fault = subject.machine.folder(missing[0].parent).fault
-    if subject.environment.get("PYTHONDONTWRITEBYTECODE"):
+    fault = subject.machine.folder(_compiled(missing[0]).parent).fault
+    if fault:
+        cure = set_variable(subject, "PYTHONPYCACHEPREFIX", "/a/folder/you/own")
+    elif subject.environment.get("PYTHONDONTWRITEBYTECODE"):
         fault = "PYTHONDONTWRITEBYTECODE is set"
-    if not fault:
+        folders = {str(here[0].folder): None for here in packages.values() if here}
+        cure = f"python -m compileall -q -j 0 {shlex.join(folders)}"
+    else:
         return Finding(Status.OK, f"{found_text}: the first start writes it, 15 s slower")
-    folders = {str(here[0].folder): None for here in packages.values() if here}
     return Finding(
         Status.WARN,
         f"{found_text}, and no start writes it: {fault}",
         "bytecode, without which each start takes 15 s longer",
-        f"python -m compileall -q -j 0 {shlex.join(folders)}",
+        cure,
     )
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+from sgl_embed_kit.doctor.checks.variables import unset_variable
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.machine import Machine, PortRules, PortUse, ServerRecord
@@ -188,7 +189,9 @@ def _holder(use: PortUse) -> str:
 
 def _free_port(machine: Machine, hosts: tuple[str, ...], port: int) -> int | None:
     """Return the next port that is free on all addresses, or one from SGLang's default on."""
-    for one in chain(range(port + 1, min(port + TRIED, 65536)), range(USUAL_PORT, 30100)):
+    for one in chain(
+        range(port + 1, min(port + TRIED, 65536)), range(USUAL_PORT, USUAL_PORT + TRIED)
+    ):
         if all(machine.port_use(host, one) is None for host in hosts):
             return one
     return None
@@ -212,10 +215,10 @@ def _unusable(one: SglangPort, why: str, subject: Subject) -> Finding:
         free = _free_plan(subject)
         fix = patch(server={"port": free}) if free else SHOW_PORTS
     elif one.cause == "SGLANG_GRPC_PORT":
-        fix = "unset SGLANG_GRPC_PORT"
+        fix = unset_variable(subject, one.cause)
     else:
         free = _free_port(subject.machine, (one.host,), one.port)
-        fix = patch(sglang={"extra_args": {one.cause: free}})
+        fix = patch(sglang={"extra_args": {one.cause: free}}) if free else SHOW_PORTS
     return Finding(
         Status.ERROR,
         f"port {one.port}, for {one.use} by {one.cause}: {why}",

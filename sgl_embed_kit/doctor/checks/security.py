@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import shlex
 from pathlib import Path
 
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.folders import with_home
+from sgl_embed_kit.loopback import is_loopback
 from sgl_embed_kit.machine import File, Running
 from sgl_embed_kit.profile.patch import patch
 from sgl_embed_kit.profile.rules import is_secret_flag
@@ -81,14 +81,6 @@ def cross_origin(subject: Subject) -> Finding:
     )
 
 
-def is_loopback(host: str) -> bool:
-    """Say whether an address can be reached from its own machine alone."""
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return host.lower().rstrip(".") == "localhost"
-
-
 def keys_in_arguments(subject: Subject) -> Finding:
     """Look for servers whose key stands in the process list.
 
@@ -131,7 +123,8 @@ def key_files(subject: Subject) -> Finding:
     if not named:
         return Finding(Status.OK, "no key comes from a file")
     for name in named:
-        found = subject.machine.file(with_home(name))
+        path = with_home(name)  # which the quoted path of a cure must not need a shell for
+        found = subject.machine.file(path)
         if found is None:
             return Finding(Status.SKIP, f"{name} cannot be looked at")
         if _is_mounted(found):
@@ -141,7 +134,7 @@ def key_files(subject: Subject) -> Finding:
                 Status.WARN,
                 f"{name} has the mode {found.mode:03o}: others than you may read the key",
                 "600",
-                f"chmod 600 {shlex.quote(name)}",
+                f"chmod 600 {shlex.quote(str(path))}",
             )
         if found.folder_mode & WRITABLE_BY_OTHERS and not found.folder_mode & STICKY:
             folder = str(found.path.parent)

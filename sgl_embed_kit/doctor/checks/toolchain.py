@@ -8,8 +8,10 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+from sgl_embed_kit.doctor.checks.variables import set_variable
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.subject import Subject
+from sgl_embed_kit.folders import expand_home
 from sgl_embed_kit.plan.plan import gigabytes
 
 LINKERS_FOLDERS = (
@@ -78,7 +80,7 @@ def _missing(subject: Subject) -> Iterator[tuple[str, str]]:
     home = _cuda_home(subject)
     usual = _has_compiler(subject, USUAL_TOOLKIT) and _can_link(subject, USUAL_TOOLKIT)
     toolkit = (
-        f"export CUDA_HOME={USUAL_TOOLKIT}"
+        set_variable(subject, "CUDA_HOME", str(USUAL_TOOLKIT))
         if usual
         else "apt-get install -y cuda-toolkit-13-0  # see https://developer.nvidia.com/cuda-downloads"
     )
@@ -114,7 +116,7 @@ def caches(subject: Subject) -> Finding:
     folders = _caches(subject)
     for name, path in folders.items():
         folder = subject.machine.folder(path)
-        cure = f"export {name}=/a/folder/you/own"
+        cure = set_variable(subject, name, "/a/folder/you/own")
         if folder.fault:
             return Finding(
                 Status.ERROR,
@@ -148,21 +150,14 @@ def _caches(subject: Subject) -> dict[str, Path]:
     on GPUs alone.
     """
     env = subject.environment
-    base = _expanded(env.get("SGLANG_CACHE_DIR") or "~/.cache/sglang", subject)
-    folders = {"SGLANG_CACHE_DIR": base}
+    folders = {"SGLANG_CACHE_DIR": env.get("SGLANG_CACHE_DIR") or "~/.cache/sglang"}
     if subject.profile.hardware.device == "cuda":
         own = env.get("SGLANG_JIT_CACHE_DIR") or "~/.cache/sglang/jit"
-        folders["SGLANG_JIT_CACHE_DIR"] = _expanded(own, subject)
+        folders["SGLANG_JIT_CACHE_DIR"] = own
     for name in ("TORCHINDUCTOR_CACHE_DIR", "FLASHINFER_WORKSPACE_BASE", "TRITON_CACHE_DIR"):
         if env.get(name):
-            folders[name] = _expanded(env[name], subject)
-    return folders
-
-
-def _expanded(path: str, subject: Subject) -> Path:
-    """Return a path with the server's home folder for a tilde (os.path.expanduser)."""
-    home = subject.environment.get("HOME", os.path.expanduser("~"))  # noqa: PTH111 - as SGLang
-    return Path(path.replace("~", home.rstrip("/"), 1) if path.startswith("~/") else path)
+            folders[name] = env[name]
+    return {name: Path(expand_home(path, env)) for name, path in folders.items()}
 
 
 def numa(subject: Subject) -> Finding:

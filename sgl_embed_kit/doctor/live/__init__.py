@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 
 from sgl_embed_kit.doctor.catalogue import LIVE, catalogue
 from sgl_embed_kit.doctor.engine import Check, Finding, Report, run_checks
@@ -47,6 +48,7 @@ _LOOKS: dict[str, Look] = {
 def _of_a_server_that_answers(look: Look) -> Look:
     """Make of a server's silence a finding, told once and not by every check."""
 
+    @wraps(look)
     def looking(subject: LiveSubject) -> Finding:
         try:
             subject.contact()

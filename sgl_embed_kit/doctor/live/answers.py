@@ -6,6 +6,7 @@ it is shown but printable text of one line.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -23,7 +24,7 @@ CLOSED = frozenset({403, 404, 405, 501})
 NO_ANSWER = Finding(Status.SKIP, "the server gives no answer that could be used")
 """What all checks say where one has told what is wrong."""
 
-READ_THE_LOG = "sgl-embed doctor --log FILE, with the server's log"
+READ_THE_LOG = "sgl-embed doctor --log FILE  # the server's log"
 
 T = TypeVar("T")
 
@@ -121,6 +122,7 @@ class Answer:
 
     Attributes:
         what: The request, such as "GET /health".
+        url: Where it was sent.
         status: The HTTP status.
         headers: The headers, by their names in lower case.
         body: The body.
@@ -131,6 +133,7 @@ class Answer:
     """
 
     what: str
+    url: str
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -142,6 +145,11 @@ class Answer:
     def message(self) -> str:
         """What an error answer says, on one line."""
         return quoted(decode_error(self.body))
+
+    @property
+    def shown_by(self) -> str:
+        """The command that shows who answers: a gateway, a login page, another program."""
+        return f"curl -i {shlex.quote(self.url)}  # shows what stands between here and SGLang"
 
     def expect_ok(self) -> None:
         """Go on where the status is 200.
@@ -173,7 +181,7 @@ class Answer:
                     Status.ERROR,
                     f"{self.what} is answered with {_kind_of(self.body)}: {quoted(str(error))}",
                     "the JSON that SGLang sends",
-                    "look at what stands between here and SGLang: a gateway, a login page",
+                    self.shown_by,
                 )
             ) from error
 

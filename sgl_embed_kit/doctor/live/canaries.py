@@ -13,6 +13,7 @@ from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.live.answers import READ_THE_LOG, LiveError, LockedError, Text, quoted
 from sgl_embed_kit.doctor.live.subject import LiveSubject
 from sgl_embed_kit.guard.declared import Pooling
+from sgl_embed_kit.profile.patch import patch
 
 NORM_TOLERANCE = 0.002
 """bfloat16 leaves norms at 1 ± 0.001."""
@@ -40,7 +41,7 @@ def first(subject: LiveSubject) -> Finding:
             Status.ERROR,
             found,
             f"{wanted}, as the profile says",
-            f"set embedding.dimensions: {dimension} in the profile, if this is its server",
+            patch(embedding={"dimensions": dimension}),
         )
     return Finding(Status.OK, found)
 
@@ -56,7 +57,7 @@ def norm(subject: LiveSubject) -> Finding:
             Status.ERROR,
             f"a vector has the norm {worst:.4f}",
             f"1 ± {NORM_TOLERANCE}: SGLang normalises all vectors of embedding models",
-            "look whether the model is one of embeddings: sgl-embed model show PATH",
+            "sgl-embed model show PATH  # says whether the model is one of embeddings",
         )
     return Finding(Status.OK, found)
 
@@ -69,7 +70,7 @@ def repeat(subject: LiveSubject) -> Finding:
         _first(subject),
         "the same text, asked for again, gets the same vector",
         "the same text, asked for again, gets another vector",
-        "start the server with sgl-embed launch; or --disable-radix-cache",
+        "sgl-embed launch PROFILE  # or --disable-radix-cache on its command",
     )
 
 
@@ -84,7 +85,7 @@ def batch(subject: LiveSubject) -> Finding:
         other,
         f"{len(together)} texts get the same vectors in a batch as alone",
         "a text gets another vector in a batch than alone",
-        "start the server with sgl-embed launch; or --chunked-prefill-size -1",
+        "sgl-embed launch PROFILE  # or --chunked-prefill-size -1 on its command",
     )
 
 
@@ -102,21 +103,21 @@ def base64(subject: LiveSubject) -> Finding:
             Status.ERROR,
             f"an answer in base64 gives no vector: {quoted(f'{error.what} {error.why}')}",
             "little-endian float32, as of OpenAI",
-            "look at what stands between here and SGLang",
+            answer.shown_by,
         )
     if b'"embedding":[' in answer.body.replace(b" ", b""):
         return Finding(
             Status.WARN,
             "base64 is not honoured: JSON numbers come, at four times the bytes",
             "SGLang 0.5.18 or newer",
-            "pip install 'sgl-embed-kit[server]' where the server runs",
+            "pip install 'sgl-embed-kit[server]'  # where the server runs",
         )
     return _same(
         vector,
         expected,
         "base64 and JSON numbers give the same vector",
         "base64 gives another vector than JSON numbers",
-        "look at what stands between here and SGLang",
+        answer.shown_by,
     )
 
 
@@ -152,7 +153,7 @@ def last_id(subject: LiveSubject) -> Finding:
         Status.ERROR if architecture is not None else Status.INFO,
         "the tokenizer puts no token at the end of a text, where the vector is taken from",
         "an end token, such as <|endoftext|> of Qwen3-Embedding",
-        "fetch the model anew: its tokenizer.json is old or was made by another tool",
+        "sgl-embed doctor PROFILE --only tokenizer  # says what is wrong with the model's files",
     )
 
 

@@ -6,10 +6,13 @@ import ssl
 import time
 from http import HTTPStatus
 
+import httpx
+
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.live.answers import CLOSED, NO_ANSWER, READ_THE_LOG, LiveError
-from sgl_embed_kit.doctor.live.server import TlsError
+from sgl_embed_kit.doctor.live.server import RENEW, TlsError
 from sgl_embed_kit.doctor.live.subject import LiveSubject
+from sgl_embed_kit.profile.patch import patch
 
 HEALTH_SECONDS = 22.0
 """Longer than SGLANG_HEALTH_CHECK_TIMEOUT, 20 s, after which SGLang itself says 503
@@ -32,7 +35,7 @@ def reach(subject: LiveSubject) -> Finding:
             Status.WARN,
             f"GET /v1/models is closed ({answer.status})",
             "the list of models, by which clients know what is served",
-            "let GET /v1/models through the gateway, if one is in front",
+            answer.shown_by,
         )
     return Finding(Status.OK, f"{subject.server.address} answers in {answer.seconds * 1000:.0f} ms")
 
@@ -54,7 +57,7 @@ def tls(subject: LiveSubject) -> Finding:
             Status.WARN if server.has_key else Status.INFO,
             f"plain HTTP: {carried} readable for all on the way",
             "https://",
-            "put a gateway with a certificate before the server",
+            _tunnel(server.url),
         )
     ends = (answer.certificate or {}).get("notAfter")
     if not isinstance(ends, str):
@@ -62,8 +65,14 @@ def tls(subject: LiveSubject) -> Finding:
     days = (ssl.cert_time_to_seconds(ends) - time.time()) / 86400
     found = f"the certificate is valid for {days:.0f} more days"
     if days < RENEW_DAYS:
-        return Finding(Status.WARN, found, f"{RENEW_DAYS} days", "renew the certificate")
+        return Finding(Status.WARN, found, f"{RENEW_DAYS} days", RENEW)
     return Finding(Status.OK, found)
+
+
+def _tunnel(url: httpx.URL) -> str:
+    """Return a way to a server without TLS on which nobody reads along."""
+    port = url.port or 80
+    return f"ssh -N -L {port}:127.0.0.1:{port} {url.host}  # then ask http://127.0.0.1:{port}"
 
 
 def auth(subject: LiveSubject) -> Finding:
@@ -102,7 +111,7 @@ def _open(status: Status) -> Finding:
         status,
         "a request without any key is answered: whoever reaches the port may embed",
         "a key",
-        "set server.api_key_env in the profile, and start the server anew",
+        patch(server={"api_key_env": "SGL_EMBED_API_KEY"}),
     )
 
 
@@ -128,8 +137,8 @@ def health(subject: LiveSubject) -> Finding:
         return Finding(
             Status.WARN,
             f"{took}: the scheduler is busy or stuck",
-            f"less than {SLOW_HEALTH:g} s",
-            "set timeoutSeconds: 25 in the liveness probe",
+            f"less than {SLOW_HEALTH:g} s; until then, timeoutSeconds: 25 in a liveness probe",
+            READ_THE_LOG,
         )
     if answer.seconds >= KUBERNETES_SECONDS:
         took += "; a Kubernetes probe needs timeoutSeconds above its default of 1"
@@ -147,6 +156,6 @@ def keep_alive(subject: LiveSubject) -> Finding:
             Status.WARN,
             f"the server closed a connection that had idled for {seconds:g} s",
             "a longer patience than that of proxies and clients, or they see resets and 502",
-            "export SGLANG_TIMEOUT_KEEP_ALIVE=75 for the server, as sgl-embed launch does",
+            "export SGLANG_TIMEOUT_KEEP_ALIVE=75  # where the server runs; sgl-embed launch does",
         )
     return Finding(Status.OK, f"a connection that idled for {seconds:g} s is still there")

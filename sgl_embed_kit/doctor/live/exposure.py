@@ -7,11 +7,13 @@ from contextlib import suppress
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.live.answers import LiveError, Routes, quoted
 from sgl_embed_kit.doctor.live.subject import LiveSubject
+from sgl_embed_kit.profile.patch import patch
 
 ADMIN_ROUTE = "/hicache/storage-backend"
 """A maintenance route of which a GET only reads settings; it has the same door as those
 that pause the server or change its weights (AuthLevel.ADMIN_OPTIONAL, srt/utils/auth.py)."""
 MAINTENANCE = "maintenance routes such as /pause_generation"
+ADMIN_KEY = patch(server={"admin_api_key_env": "SGL_EMBED_ADMIN_API_KEY"})
 PAGE = "https://a-web-page.example"
 
 
@@ -36,7 +38,7 @@ def guard(subject: LiveSubject) -> Finding:
         Status.ERROR if wanted else Status.WARN,
         f"/generate is open ({status}) and there is no guard: one chat request ends the server",
         "the guard, or a gateway that lets only /v1/embeddings through",
-        "start the server with sgl-embed launch",
+        "sgl-embed launch PROFILE  # starts it with the guard",
     )
 
 
@@ -52,7 +54,7 @@ def routes(subject: LiveSubject) -> Finding:
                 Status.INFO,
                 f"whoever has the key may use {MAINTENANCE}",
                 "a key of its own",
-                "set server.admin_api_key_env in the profile",
+                ADMIN_KEY,
             )
         return Finding(Status.OK, f"{MAINTENANCE} are closed ({bare})")
     if bare >= 500:  # noqa: PLR2004
@@ -61,7 +63,7 @@ def routes(subject: LiveSubject) -> Finding:
         Status.INFO if server.is_loopback else Status.WARN,
         f"{MAINTENANCE} are open to whoever reaches the port",
         "a key for them",
-        "set server.admin_api_key_env in the profile",
+        ADMIN_KEY,
     )
 
 
@@ -92,6 +94,6 @@ def origins(subject: LiveSubject) -> Finding:
     return Finding(
         Status.WARN if is_open and not server.is_loopback else Status.INFO,
         f"{found}, with credentials)" if with_cookies else f"{found})",
-        "only the pages that you know",
-        "take Access-Control-Allow-Origin out of the answers in the gateway",
+        "a key, which a web page does not have; or a gateway that leaves that header out",
+        patch(server={"api_key_env": "SGL_EMBED_API_KEY"}),
     )

@@ -11,6 +11,7 @@ from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.live.answers import READ_THE_LOG, LiveError
 from sgl_embed_kit.doctor.live.model import pool_tokens
 from sgl_embed_kit.doctor.live.subject import LiveSubject
+from sgl_embed_kit.profile.patch import patch
 
 LONGEST_SECONDS = 60.0
 AFTERWARDS_SECONDS = 10.0
@@ -33,7 +34,7 @@ def too_long(subject: LiveSubject) -> Finding:
             return Finding(Status.SKIP, f"{why}: a long text could stop the server{UNSENT}")
     text, tokens = text_of(subject, length + SPARE)
     if tokens < length:
-        return Finding(Status.SKIP, f"no text of more than {length} tokens could be made")
+        return Finding(Status.SKIP, f"no text of {length} tokens could be made")
     answer = subject.ask_embeddings([text], seconds=LONGEST_SECONDS)
     after = _still_answers(subject)
     said = f"a text of {tokens} tokens, for {length}, gets {answer.status}"
@@ -44,7 +45,7 @@ def too_long(subject: LiveSubject) -> Finding:
             Status.WARN,
             f"{said}: it is cut without a word, and so is the token at its end",
             "400, and texts cut by the client",
-            "take allow-auto-truncate out of sglang.extra_args",
+            patch(sglang={"extra_args": {"allow-auto-truncate": False}}),
         )
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Finding(Status.ERROR, said, "400", READ_THE_LOG)
@@ -61,11 +62,13 @@ def longest(subject: LiveSubject) -> Finding:
     except LiveError as error:
         after = _still_answers(subject)
         then = f"then {after}" if after else "then others are answered again"
+        pool = pool_tokens(subject)
+        is_short = pool is not None and pool < tokens
         return Finding(
             Status.ERROR,
             f"a text of {tokens} tokens: {error.finding.found}, {then}",
             f"its vector; a KV pool of fewer than {tokens} tokens never gives it",
-            "set limits.context_length in the profile below the KV pool",
+            patch(limits={"context_length": pool}) if is_short else READ_THE_LOG,
         )
     if answer.status != HTTPStatus.OK:
         return Finding(
@@ -98,7 +101,7 @@ def poison(subject: LiveSubject) -> Finding:
     return Finding(Status.OK, f"{said}, and the server goes on")
 
 
-_RESTART = "start the server anew with sgl-embed launch, whose guard refuses such requests"
+_RESTART = "sgl-embed launch PROFILE  # starts it anew, with the guard, which refuses this"
 
 
 def _context(subject: LiveSubject) -> int:

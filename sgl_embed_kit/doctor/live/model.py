@@ -7,10 +7,11 @@ from sgl_embed_kit.doctor.live.answers import LiveError, quoted
 from sgl_embed_kit.doctor.live.subject import LiveSubject
 from sgl_embed_kit.guard.declared import Pooling
 from sgl_embed_kit.model.architectures import Architecture, Caches
+from sgl_embed_kit.profile.patch import patch
 from sgl_embed_kit.sglang.installed import TESTED_BELOW, TESTED_FROM, tested_range
 from sgl_embed_kit.sglang.versions import VersionRange, release_of
 
-NEEDS_GUARD = "guard.enabled: true in the profile, and `sgl-embed launch`"
+WITH_GUARD = "sgl-embed launch PROFILE  # with guard: {enabled: true}"
 
 
 def version(subject: LiveSubject) -> Finding:
@@ -19,7 +20,7 @@ def version(subject: LiveSubject) -> Finding:
     if not said:
         return Finding(Status.SKIP, "/server_info does not say the version")
     found, tested = f"SGLang {quoted(said)}", f"SGLang {tested_range()}"
-    install = "pip install 'sgl-embed-kit[server]' where the server runs"
+    install = "pip install 'sgl-embed-kit[server]'  # where the server runs"
     wanted = subject.profile.sglang.version if subject.profile else None
     if wanted is not None and said not in VersionRange(wanted):
         return Finding(Status.ERROR, found, f"SGLang {wanted}, as the profile says", install)
@@ -35,7 +36,7 @@ def kind(subject: LiveSubject) -> Finding:
             Status.ERROR,
             "the server generates text: it was started without --is-embedding",
             "an embedding server, or /v1/embeddings is answered with 400",
-            "add --is-embedding to its command, or start it with sgl-embed launch",
+            "sgl-embed launch PROFILE  # or --is-embedding on its command",
         )
     return Finding(Status.OK, "an embedding server (is_generation is false)")
 
@@ -49,14 +50,14 @@ def served_name(subject: LiveSubject) -> Finding:
             Status.ERROR,
             found,
             f"{profile.model.name}, as the profile says",
-            f"set model.served_name: {quoted(name)} in the profile, if this is its server",
+            "sgl-embed launch PROFILE  # serves it by that name",
         )
     if ":" in name or name.startswith("/") or name.endswith("/"):
         return Finding(
             Status.WARN,
             found,
             "a name without a path and a colon, which SGLang takes for a LoRA adapter",
-            "set model.served_name in the profile, or --served-model-name",
+            "sgl-embed launch PROFILE --set model.served_name=NAME  # or --served-model-name",
         )
     return Finding(Status.OK, found)
 
@@ -73,7 +74,7 @@ def context(subject: LiveSubject) -> Finding:
             Status.ERROR,
             found,
             f"{wanted}, as the profile says",
-            "start the server anew with this profile: sgl-embed launch PROFILE",
+            "sgl-embed launch PROFILE  # starts it anew with this profile",
         )
     pool = pool_tokens(subject)
     if pool is None:
@@ -84,7 +85,7 @@ def context(subject: LiveSubject) -> Finding:
             f"{found}, but the KV pool holds {pool} tokens: one longer text waits for ever, "
             "and every request behind it",
             f"{pool} < {length}: a pool of at least {length} tokens, or a shorter context",
-            f"set limits.context_length: {pool} in the profile, or --context-length {pool}",
+            patch(limits={"context_length": pool}),
         )
     return Finding(Status.OK, f"{found}; the KV pool holds {pool} tokens")
 
@@ -122,7 +123,7 @@ def plan(subject: LiveSubject) -> Finding:
                 f"{' and '.join(on)} on for {architecture.name}, whose tokens see the whole "
                 "text: a vector depends on what was asked before",
                 "both off",
-                f"{NEEDS_GUARD}; or --disable-radix-cache --chunked-prefill-size -1",
+                f"{WITH_GUARD}; or --disable-radix-cache --chunked-prefill-size -1",
             )
     return _pooling(subject, architecture, architecture.pooling)
 
@@ -146,8 +147,8 @@ def _against_declared(
     declared = subject.model.pooling if subject.model else None
     if declared is not None and declared is not does:
         return Finding(
-            Status.ERROR, f"{found}: the vectors are wrong", f"{declared} pooling", NEEDS_GUARD
+            Status.ERROR, f"{found}: the vectors are wrong", f"{declared} pooling", WITH_GUARD
         )
     if declared is None and is_doubtful:
-        return Finding(Status.WARN, found, "the pooling that the model declares", NEEDS_GUARD)
+        return Finding(Status.WARN, found, "the pooling that the model declares", WITH_GUARD)
     return Finding(Status.OK, found if not is_doubtful else f"{does} pooling, as declared")

@@ -7,7 +7,6 @@ comes; and of an answer no more than a limit is read.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import ssl
 import threading
@@ -16,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
 
 import httpx
 import msgspec
@@ -24,15 +22,17 @@ import msgspec
 from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.doctor.live.answers import Answer, LiveError, quoted
 from sgl_embed_kit.errors import UsageError
+from sgl_embed_kit.loopback import is_loopback
+from sgl_embed_kit.time_limit import within
 
 CONNECT_SECONDS = 5.0
 REQUEST_SECONDS = 10.0
 MOST_BYTES = 8 * 2**20
 """An answer longer than this is cut off: 64 vectors of 4096 JSON numbers have 6 million."""
 
+RENEW = "certbot renew  # or whatever brings your certificates"
 _HOST = re.compile(rb"[A-Za-z0-9._:-]+")
 NO_HEADERS: Mapping[str, str] = {}
-T = TypeVar("T")
 
 
 class UnreachableError(LiveError):
@@ -145,7 +145,7 @@ class LiveServer:
         is_secure = self.url.scheme == "https"
         return httpx.Client(
             transport=self._transport,
-            verify=httpx.create_ssl_context() if is_secure else False,
+            verify=httpx.create_ssl_context(verify=is_secure),
             # A proxy would read what travels in plain HTTP, keys included.
             trust_env=is_secure,
             limits=httpx.Limits(keepalive_expiry=None),
@@ -170,7 +170,7 @@ class LiveServer:
             timeout=httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
         )
         with self._faults(what, seconds):
-            return _within(seconds, lambda: _travel(client, request, what, seconds))
+            return within(seconds, lambda: _travel(client, request, what, seconds), "live-request")
 
     @contextmanager
     def _faults(self, what: str, seconds: float) -> Iterator[None]:
@@ -184,7 +184,7 @@ class LiveServer:
                 Finding(Status.ERROR, f"{what} was not answered within {seconds:g} s", needed)
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            reason = _tls_reason(error)
+            reason = _tls_reason(error, self.url)
             if reason is not None:
                 raise TlsError(*reason) from error
             if isinstance(error, httpx.ConnectError):
@@ -236,16 +236,6 @@ def server_url(text: str) -> httpx.URL:
     return url.copy_with(path=path or "/")
 
 
-def is_loopback(host: str) -> bool:
-    """Say whether a host of a URL is this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _travel(client: httpx.Client, request: httpx.Request, what: str, seconds: float) -> Answer:
     began = time.monotonic()
     response = client.send(request, stream=True, follow_redirects=False)
@@ -271,6 +261,7 @@ def _travel(client: httpx.Client, request: httpx.Request, what: str, seconds: fl
                 raise TimeoutError
         return Answer(
             what=what,
+            url=str(request.url),
             status=response.status_code,
             headers=dict(response.headers),
             body=bytes(body),
@@ -280,24 +271,6 @@ def _travel(client: httpx.Client, request: httpx.Request, what: str, seconds: fl
         )
     finally:
         response.close()
-
-
-def _within(seconds: float, task: Callable[[], T]) -> T:
-    """Run a task in a thread of its own, which is left behind when the time is up.
-
-    The time limits of httpx are for each read, so that headers which come byte by byte
-    would never end; and resolving a name knows no limit at all.
-    """
-    outcome: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            outcome.set_result(task())
-        except BaseException as error:  # it belongs to the one who waits
-            outcome.set_exception(error)
-
-    threading.Thread(target=work, daemon=True, name="live-request").start()
-    return outcome.result(seconds)
 
 
 def _redirected(what: str, response: httpx.Response) -> LiveError:
@@ -322,7 +295,7 @@ def _unusable(what: str, content: str) -> LiveError:
     )
 
 
-def _tls_reason(error: BaseException) -> tuple[str, str, str] | None:
+def _tls_reason(error: BaseException, url: httpx.URL) -> tuple[str, str, str] | None:
     """Say what is wrong with TLS and what cures it; None where it is something else."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLError):
@@ -333,13 +306,15 @@ def _tls_reason(error: BaseException) -> tuple[str, str, str] | None:
         return (
             f"it does not speak TLS: {quoted(cause.reason or str(cause))}",
             "TLS, as https:// says",
-            "use http:// in the URL, if that is what the server speaks",
+            f"sgl-embed doctor --url {url.copy_with(scheme='http')}  # if that is what it speaks",
         )
     message = quoted(cause.verify_message)
     if cause.verify_code == _EXPIRED:
-        return f"its certificate: {message}", "one that is valid today", "renew the certificate"
-    if "mismatch" in message or "not valid for" in message:
-        return f"its certificate: {message}", "one for this host", "use a name that it is for"
+        return f"its certificate: {message}", "one that is valid today", RENEW
+    if "not valid for" in message:  # of a name or of an address (_ssl.c of CPython)
+        names = "openssl x509 -noout -ext subjectAltName  # names that it is for"
+        shown = f"openssl s_client -connect {url.host}:{url.port or 443} </dev/null | {names}"
+        return f"its certificate: {message}", "one for this host", shown
     return (
         f"its certificate: {message}",
         "one from an authority that this machine trusts",

@@ -6,10 +6,11 @@ import os
 from contextlib import suppress
 
 from sgl_embed_kit.doctor.live.answers import quoted
-from sgl_embed_kit.doctor.live.server import LiveServer, is_loopback, server_url
+from sgl_embed_kit.doctor.live.server import LiveServer, server_url
 from sgl_embed_kit.doctor.live.subject import LiveSubject
 from sgl_embed_kit.doctor.subject import Subject
 from sgl_embed_kit.errors import KitError, UsageError
+from sgl_embed_kit.loopback import is_loopback
 from sgl_embed_kit.profile.keys import read_key
 from sgl_embed_kit.profile.masking import Mask
 from sgl_embed_kit.profile.schema import KeySource

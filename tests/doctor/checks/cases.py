@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from copy import copy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -42,7 +43,8 @@ def find(
         check: Its id.
         machine: The machine, a healthy one without a GPU by default.
         installed: The SGLang.
-        environ: Variables of this process; without them the hub is out of reach.
+        environ: Variables of this process, which the server inherits; without them the hub is
+            out of reach.
         harm: What is done to a small sound model, which is then the profile's.
         sections: Sections of the profile.
     """
@@ -52,8 +54,11 @@ def find(
             harm(folder)
             sections["model"] = {"path": str(folder)}
             return find(check, machine, installed=installed, environ=environ, harm=None, **sections)
+    machine = copy(machine or FakeMachine())
+    variables = {"HF_ENDPOINT": UNREACHABLE, **environ}
+    machine.variables = {**machine.variables, **variables}
     content = {"model": {"path": "tiny:"}, "hardware": {"device": "cpu"}, **sections}
     profile = Profile.model_validate(content)
-    subject = Subject(profile, locate(profile.model.path), installed, machine or FakeMachine())
-    with patch.dict(os.environ, {"HF_ENDPOINT": UNREACHABLE, **environ}):
+    subject = Subject(profile, locate(profile.model.path), installed, machine)
+    with patch.dict(os.environ, variables):
         return BY_ID[check].look(subject)

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from sgl_embed_kit.profile import Profile
 
 _NAMES = """
-apt-get cat chmod chown curl df docker du export find free git hf kill ldconfig ln ls lsof mkdir
-modelscope mount mv nproc nvidia-smi openssl pip ps python python3.12 rm sgl-embed ss sudo sysctl
-systemctl timedatectl ulimit umask unset uname
+apt-get cat certbot chmod chown curl df docker du export find free git hf kill ldconfig ln ls lsof
+mkdir modelscope mount mv nproc nvidia-smi openssl pip ps python python3.12 rm sgl-embed ss ssh sudo
+sysctl systemctl timedatectl ulimit umask unset uname
 """
 PROGRAMS = frozenset(_NAMES.split())
 """What a fix may call: programs of Linux, of NVIDIA's driver and of Python's packages."""

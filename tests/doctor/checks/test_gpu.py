@@ -65,6 +65,12 @@ NEXT_TORCH = {
 
 CASES: list[Case] = [
     ("SGE-GPU-001", {}, Status.OK, "needed on a CPU"),
+    (
+        "SGE-GPU-001",
+        on(source="", is_silent=True, trouble="NVML: no answer within 20 s"),
+        Status.ERROR,
+        "the NVIDIA driver does not answer (NVML: no answer within 20 s)",
+    ),
     ("SGE-GPU-001", on(A10), Status.OK, "driver 580.95.05 for CUDA 13.0; torch is built for CUDA"),
     ("SGE-GPU-001", on(A10, driver="999.1", cuda=(14, 0)), Status.OK, "driver 999.1"),
     ("SGE-GPU-001", on(A10, driver="550.54", cuda=(12, 4)), Status.ERROR, "driver 550.54"),

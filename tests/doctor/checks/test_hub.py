@@ -8,13 +8,13 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from huggingface_hub import constants
 
 from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.doctor.checks.hub import LOG_SPACE
-from sgl_embed_kit.doctor.engine import Status
+from sgl_embed_kit.doctor.engine import Finding, Status
 from sgl_embed_kit.model.source import locate
 from sgl_embed_kit.profile import Profile
 from tests.doctor.checks.cases import SGLANG, Case, find
@@ -150,25 +150,22 @@ def test_a_token_that_no_header_can_hold_is_taken_away(variable: str) -> None:
     assert finding.fix == f"unset {variable}"
 
 
-def test_a_token_file_that_cannot_be_read_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path))  # a folder, to root as well
-    finding = find("SGE-HUB-002", model=REPO)
+def test_a_token_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    def told(file: Path) -> Finding:
+        return find("SGE-HUB-002", model=REPO, environ={"HF_TOKEN_PATH": str(file)})
+
+    finding = told(tmp_path)  # a folder, to root as well
     assert finding.status is Status.ERROR
     assert "Is a directory" in finding.found
     assert finding.fix == "export HF_TOKEN_PATH=/a/file/you/may/read"
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
-    assert find("SGE-HUB-002", model=REPO).found == "none, and public models need none"
+    assert told(tmp_path / "none").found == "none, and public models need none"
     (tmp_path / "token").write_text("hf_x\n")
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    assert find("SGE-HUB-002", model=REPO).found == f"the one in {tmp_path / 'token'}"
+    assert told(tmp_path / "token").found == f"the one in {tmp_path / 'token'}"
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A hub's cache with org/model in it, as huggingface_hub lays it out."""
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+def cache(tmp_path: Path) -> Path:
+    """A hub's cache with org/model in it, as huggingface_hub lays it out: its snapshot."""
     kept = tmp_path / "models--org--model"
     (kept / "snapshots").mkdir(parents=True)
     (kept / "refs").mkdir()
@@ -191,10 +188,9 @@ OWN = {"SGL_EMBED_CACHE": "/our/cache", "SGL_EMBED_STATE": "/our/state"}
     ],
 )
 def test_the_disk_that_is_looked_at_is_the_one_that_the_files_go_to(
-    model: dict[str, str], environ: dict[str, str], place: str, monkeypatch: pytest.MonkeyPatch
+    model: dict[str, str], environ: dict[str, str], place: str
 ) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", "/hf/hub")
-    environ = {**OWN, "HOME": "/home/user", **environ}
+    environ = {**OWN, "HF_HUB_CACHE": "/hf/hub", "HOME": "/home/user", **environ}
     finding = find("SGE-DISK-001", FakeMachine(disk=10_000_000), model=model, environ=environ)
     assert finding.fix == f"df -h {place}"
     assert finding.found == f"0.0 GB free for {place.strip(chr(39))}"
@@ -225,16 +221,23 @@ def test_room_that_is_just_enough_is_enough() -> None:
         assert finding.status is status
 
 
+def with_cache(check: str, cache: Path, **options: Any) -> Finding:
+    """Run a check on a machine whose variables name the cache."""
+    variables = {"HF_HUB_CACHE": str(cache.parents[2])}
+    return find(check, **{"model": REPO, **options, "environ": variables})
+
+
 def test_a_repository_in_the_cache_needs_no_hub_and_is_looked_at(cache: Path) -> None:
-    assert find("SGE-HUB-001", model=REPO).found == "org/model is in the cache"
-    assert find("SGE-MOD-001", model=REPO).found.startswith("Qwen3ForCausalLM")
-    assert find("SGE-MOD-003", model=REPO).found == "last token, as declared"
-    assert find("SGE-DISK-001", model=REPO).status is Status.OK
-    by_commit = {**REPO, "revision": "c0ffee"}
-    assert find("SGE-HUB-001", model=by_commit).status is Status.OK
-    assert find("SGE-HUB-001", model={**REPO, "revision": "other"}).status is Status.ERROR
+    assert with_cache("SGE-HUB-001", cache).found == "org/model is in the cache"
+    assert with_cache("SGE-MOD-001", cache).found.startswith("Qwen3ForCausalLM")
+    assert with_cache("SGE-MOD-003", cache).found == "last token, as declared"
+    assert with_cache("SGE-DISK-001", cache).status is Status.OK
+    for revision, status in (("c0ffee", Status.OK), ("other", Status.ERROR)):
+        named = {**REPO, "revision": revision}
+        assert with_cache("SGE-HUB-001", cache, model=named).status is status
     profile = Profile.model_validate({"model": REPO})
-    subject = Subject(profile, locate("org/model"), SGLANG, FakeMachine())
+    machine = FakeMachine(variables={"HF_HUB_CACHE": str(cache.parents[2])})
+    subject = Subject(profile, locate("org/model"), SGLANG, machine)
     assert subject.folder == cache
     assert subject.bounds is not None
     assert subject.bounds.positions == 4096
@@ -242,12 +245,46 @@ def test_a_repository_in_the_cache_needs_no_hub_and_is_looked_at(cache: Path) ->
 
 def test_a_repository_that_is_only_partly_in_the_cache_is_not_there(cache: Path) -> None:
     (cache / "model.safetensors").unlink()
-    assert find("SGE-HUB-001", model=REPO).status is Status.ERROR
-    assert find("SGE-MOD-001", model=REPO).found == "org/model, from the hub"
+    assert with_cache("SGE-HUB-001", cache).status is Status.ERROR
+    assert with_cache("SGE-MOD-001", cache).found == "org/model, from the hub"
     shutil.rmtree(cache)
-    assert find("SGE-HUB-001", model=REPO).status is Status.ERROR
+    assert with_cache("SGE-HUB-001", cache).status is Status.ERROR
+
+
+def test_what_the_profile_sets_for_the_server_counts(hub: str, cache: Path, tmp_path: Path) -> None:
+    """And not what this process has: it is the server that will look."""
+    repo = {"path": "org/200"}
+    finding = find("SGE-HUB-001", model=repo, env={"HF_ENDPOINT": hub, "HF_TOKEN": "hf_x"})
+    assert finding.found == f"the mirror in HF_ENDPOINT ({hub}) has org/200"
+    assert Hub.tokens == ("Bearer hf_x",)
+    finding = find("SGE-HUB-001", model=REPO, env={"HF_HUB_OFFLINE": "1"})
+    assert finding.found == "HF_HUB_OFFLINE is set; org/model is not in the cache"
+    assert finding.fix == "env: {HF_HUB_OFFLINE: '0'}  # in the profile"
+    kept = {"HF_HUB_CACHE": str(cache.parents[2])}
+    assert find("SGE-HUB-001", model=REPO, env=kept).found == "org/model is in the cache"
+    assert with_cache("SGE-HUB-001", cache, env={"HF_HUB_CACHE": "/none"}).status is Status.ERROR
+    (tmp_path / "token").write_text("hf_x")
+    finding = find("SGE-HUB-002", model=REPO, env={"HF_TOKEN_PATH": str(tmp_path / "token")})
+    assert finding.found == f"the one in {tmp_path / 'token'}"
+    full = {"/full/hub": 0}
+
+    class Disks(FakeMachine):
+        def disk_free(self, path: Path) -> int:
+            return full.get(str(path), 10**12)
+
+    assert find("SGE-DISK-001", Disks(), model=QWEN).status is Status.OK
+    finding = find("SGE-DISK-001", Disks(), model=QWEN, env={"HF_HOME": "/full"})
+    assert (finding.status, finding.fix) == (Status.ERROR, "df -h /full/hub")
+    assert find("SGE-HUB-002", model=REPO, env=MODELSCOPE).found == "none is needed"
+
+
+def test_the_variable_that_keeps_the_hub_from_being_asked_is_named() -> None:
+    finding = find("SGE-HUB-001", model=REPO, environ={"TRANSFORMERS_OFFLINE": "yes"})
+    assert finding.found.startswith("TRANSFORMERS_OFFLINE is set")
+    assert finding.fix == "unset TRANSFORMERS_OFFLINE"
 
 
 def test_modelscope_has_another_cache(cache: Path) -> None:
-    assert find("SGE-HUB-001", model=REPO, environ=MODELSCOPE).status is Status.ERROR
+    variables = {**MODELSCOPE, "HF_HUB_CACHE": str(cache.parents[2])}
+    assert find("SGE-HUB-001", model=REPO, environ=variables).status is Status.ERROR
     assert cache.is_dir()

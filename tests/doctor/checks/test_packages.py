@@ -13,7 +13,7 @@ from sgl_embed_kit.model.source import locate
 from sgl_embed_kit.profile import load_profile
 from sgl_embed_kit.sglang.installed import find_installed
 from tests.doctor.checks.cases import BY_ID, SGLANG, Case, find
-from tests.machines import PACKAGES, SITE, FakeMachine
+from tests.machines import PACKAGES, SITE, VARIABLES, FakeMachine
 
 OLDER = Distribution("0.5.20", Path("/usr/lib/python3/dist-packages"))
 
@@ -32,6 +32,7 @@ CASES: list[Case] = [
     ("SGE-PKG-001", {}, Status.OK, "SGLang 0.5.23"),
     ("SGE-GRD-001", {}, Status.OK, "will load the guard"),
     ("SGE-PY-001", {"machine": FakeMachine(version=(3, 10, 9))}, Status.ERROR, "3.10.9"),
+    ("SGE-PY-001", {"machine": FakeMachine(version=(3, 11, 0))}, Status.OK, "3.11.0"),
     ("SGE-PY-001", {"machine": FakeMachine(system="darwin arm64")}, Status.ERROR, "darwin"),
     ("SGE-PKG-001", {"installed": None}, Status.ERROR, "not installed"),
     (
@@ -100,7 +101,9 @@ CASES: list[Case] = [
         {
             "machine": FakeMachine(
                 missing=("functional.cpython-311.pyc", "functional.cpython-312.pyc"),
-                folders={f"{SITE}/torch/nn": Folder(SITE, fault="Read-only file system")},
+                folders={
+                    f"{SITE}/torch/nn/__pycache__": Folder(SITE, fault="Read-only file system")
+                },
             )
         },
         Status.WARN,
@@ -169,6 +172,22 @@ def test_the_real_sglang_has_what_it_asks_for() -> None:
         assert BY_ID[name].look(subject).status is Status.OK
 
 
+def test_what_the_profile_sets_is_cured_in_the_profile() -> None:
+    finding = find("SGE-PKG-004", env={"PYTHONPATH": "/src/python"})
+    assert finding.fix == "env: {PYTHONPATH: ''}  # in the profile"
+    variables = VARIABLES | {"PYTHONPATH": "/src/python"}
+    assert find("SGE-PKG-004", FakeMachine(variables=variables)).fix == "unset PYTHONPATH"
+
+
+def test_bytecode_that_has_no_place_gets_one_and_what_is_not_wanted_is_made_once() -> None:
+    site = {f"{SITE}/torch/__pycache__": Folder(SITE, fault="Read-only file system")}
+    bare = FakeMachine(missing=(".pyc",), folders=site)
+    assert find("SGE-PKG-005", bare).fix == "export PYTHONPYCACHEPREFIX=/a/folder/you/own"
+    unwanted = VARIABLES | {"PYTHONDONTWRITEBYTECODE": "1"}
+    bare = FakeMachine(missing=(".pyc",), variables=unwanted)
+    assert find("SGE-PKG-005", bare).fix == f"python -m compileall -q -j 0 {SITE}"
+
+
 @pytest.mark.parametrize("path", ["", "/empty", f"{SITE}"])
 def test_folders_on_the_path_without_another_sglang_are_fine(path: str) -> None:
     machine = FakeMachine(missing=("/empty/sglang/__init__.py",))
@@ -203,10 +222,29 @@ def test_a_newer_sglang_is_a_warning_that_says_what_was_compared(tmp_path: Path)
     (tmp_path / "srt" / "server_args.py").write_text(
         "class ServerArgs:\n"
         "    port: A[int, 'The port.'] = 30000\n"
+        "    nnodes: A[int, 'The number of nodes.'] = 1\n"
         "    host: A[int, 'Was a text.'] = 1\n"
         "    brand_new: A[bool, 'x'] = False\n"
     )
     newer = dataclasses.replace(SGLANG, version="0.6.0", package=tmp_path)
     finding = find("SGE-PKG-001", installed=newer)
     assert finding.status is Status.WARN
-    assert "newer than tested: against 0.5.23, 1 flags gained, 557 lost, 1 changed" in finding.found
+    assert "newer than tested: against 0.5.23, 1 flags gained, 556 lost, 1 changed" in finding.found
+
+
+@pytest.mark.parametrize(
+    ("reason", "fix"),
+    [
+        ("libcuda.so.1 cannot be opened", "nvidia-smi"),
+        ("there is no sgl_kernel", "pip install --force-reinstall sglang-kernel"),
+    ],
+)
+def test_kernels_that_want_the_driver_are_cured_by_no_package(reason: str, fix: str) -> None:
+    installed = dataclasses.replace(SGLANG, kernels=reason)
+    finding = find("SGE-PKG-002", installed=installed, hardware={"device": "cuda"})
+    assert finding.fix == fix
+
+
+def test_the_cure_for_a_guard_that_is_off_switches_it_on() -> None:
+    finding = find("SGE-GRD-001", guard={"enabled": False})
+    assert finding.fix == "guard: {enabled: true}  # in the profile"

@@ -269,6 +269,22 @@ def test_a_busy_port_of_a_plan_moves_the_whole_plan() -> None:
     assert finding.fix == "server: {port: 30007}  # in the profile"
 
 
+def test_a_grpc_port_that_is_busy_is_given_up_where_it_is_asked_for() -> None:
+    busy: dict[str, Any] = {"taken": {50051: NGINX}}
+    named = {"SGLANG_GRPC_PORT": "50051"}
+    finding = find("SGE-NET-002", FakeMachine(**busy), env=named)
+    assert finding.fix == "env: {SGLANG_GRPC_PORT: ''}  # in the profile"
+    machine = FakeMachine(**busy, variables=named)
+    assert find("SGE-NET-002", machine, guard={"enabled": False}).fix == "unset SGLANG_GRPC_PORT"
+
+
+def test_without_any_free_port_none_is_put_into_the_profile() -> None:
+    taken = dict.fromkeys([*range(29500, 29700), *range(30000, 30200)], NGINX)
+    extra: dict[str, Any] = {"sglang": {"extra_args": {"nccl-port": 29500}}}
+    finding = find("SGE-NET-002", FakeMachine(taken=taken), **extra)
+    assert finding.fix == "ss -ltn  # shows which ports are taken"
+
+
 def test_a_port_of_its_own_flag_moves_alone() -> None:
     extra: dict[str, Any] = {"sglang": {"extra_args": {"nccl-port": 29500}}}
     finding = find("SGE-NET-002", FakeMachine(taken={29500: NGINX, 29501: NGINX}), **extra)
@@ -276,6 +292,19 @@ def test_a_port_of_its_own_flag_moves_alone() -> None:
         finding.fix
         == "sglang:  # in the profile\n  extra_args: {nccl-port: 29502}  # in the profile"
     )
+
+
+def test_copies_that_would_share_a_port_lose_it_and_nothing_else() -> None:
+    finding = find(
+        "SGE-NET-002",
+        sglang={"extra_args": {"nccl-port": 29500, "attention-backend": "triton"}},
+        parallel={"data": 2},
+        hardware={"gpus": 2},
+    )
+    assert finding.fix.splitlines() == [
+        "sglang:  # in the profile",
+        "  extra_args: {attention-backend: triton}  # in the profile",
+    ]
 
 
 def test_a_wide_range_is_cured_by_a_port_outside_it_or_by_reserving_the_port() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from sgl_embed_kit.doctor.checks.security import is_loopback
 from sgl_embed_kit.doctor.engine import Status
 from sgl_embed_kit.machine import File, RealMachine, Running
 from sgl_embed_kit.profile import load_profile
@@ -87,19 +86,6 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("host", "alone"),
-    [
-        *[("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("localhost", True)],
-        *[("LocalHost.", True), ("::1%lo", True)],
-        *[("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("example.org", False)],
-        *[("localhost.example.org", False), ("128.0.0.1", False)],
-    ],
-)
-def test_which_addresses_are_this_machines_alone(host: str, alone: bool) -> None:
-    assert is_loopback(host) is alone
-
-
 @pytest.mark.parametrize("name", bundled_profiles())
 @pytest.mark.parametrize("check", [f"SGE-SEC-00{n}" for n in range(1, 6)])
 def test_no_shipped_profile_is_warned_of(name: str, check: str) -> None:
@@ -169,6 +155,20 @@ def test_real_files_with_keys(tmp_path: Path, mode: int, folder_mode: int, text:
         subprocess.run(finding.fix, shell=True, check=True)
         again = find("SGE-SEC-005", machine, server={"api_key_file": str(folder / "key")})
         assert again.status is Status.OK
+
+
+def test_the_cure_for_a_key_in_the_home_folder_can_be_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "the key").write_text("s3cr3t")
+    (tmp_path / "the key").chmod(0o644)
+    machine = FakeMachine()
+    machine.file = RealMachine().file  # type: ignore[method-assign]
+    finding = find("SGE-SEC-005", machine, server={"api_key_file": "~/the key"})
+    assert finding.status is Status.WARN
+    subprocess.run(finding.fix, shell=True, check=True)
+    assert (tmp_path / "the key").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_link_is_judged_by_the_file_behind_it(tmp_path: Path) -> None:

@@ -65,6 +65,12 @@ CASES: list[Case] = [
         Status.WARN,
         "1.0 GB free for /home/user/.cache/sglang",
     ),
+    (
+        "SGE-JIT-002",
+        {"hardware": GPU, "machine": FakeMachine(disk=LEAST_SPACE)},
+        Status.OK,
+        "/home/user/.cache/sglang can be written",
+    ),
     ("SGE-NUMA-001", {}, Status.OK, "not bound"),
     ("SGE-NUMA-001", {"hardware": GPU}, Status.OK, "one NUMA node"),
     (
@@ -205,6 +211,13 @@ def test_each_folder_for_compiled_code_is_looked_at(
     if folder.endswith("jit"):
         named = "SGLANG_JIT_CACHE_DIR"
     assert finding.fix == f"export {named}=/a/folder/you/own"
+
+
+def test_what_the_profile_sets_is_cured_in_the_profile() -> None:
+    folders = {"/mine": Folder(Path("/"), fault=READ_ONLY)}
+    machine = FakeMachine(folders=folders)
+    finding = find("SGE-JIT-002", machine, env={"SGLANG_CACHE_DIR": "/mine"})
+    assert finding.fix == "env: {SGLANG_CACHE_DIR: /a/folder/you/own}  # in the profile"
 
 
 def test_the_cache_of_sglangs_own_kernels_is_for_gpus_alone() -> None:

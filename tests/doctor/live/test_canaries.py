@@ -71,6 +71,12 @@ def by_form(cosine: float) -> FakeSglang:
     )
 
 
+ONE = np.eye(8)[0]
+NEAR = np.array([999, 44, 7, 3, 2, 1, 0, 0])
+"""Of length 1000, so that its cosine to `ONE` is 0.999 to the last bit: just enough."""
+NEAR_AGAIN = FakeSglang(vector=lambda _text, times, _many: NEAR if times > 1 else ONE)
+NEAR_IN_NFD = FakeSglang(vector=lambda text, *_: NEAR if "\u0301" in text else ONE)
+
 CASES: list[Case] = [
     ("SGE-LIVE-014", {}, Status.OK, "a vector of 8 dimensions"),
     ("SGE-LIVE-014", {"profile": {"embedding": {"dimensions": 8}}}, Status.OK, "8 dimensions"),
@@ -124,6 +130,7 @@ CASES: list[Case] = [
     ("SGE-LIVE-016", {}, Status.OK, "gets the same vector (cosine 1.0000)"),
     ("SGE-LIVE-016", {"server": again(0.9992)}, Status.OK, "cosine 0.9992"),
     ("SGE-LIVE-016", {"server": again(0.9988)}, Status.ERROR, "gets another vector: cosine 0.998"),
+    ("SGE-LIVE-016", {"server": NEAR_AGAIN}, Status.OK, "cosine 0.9990"),
     ("SGE-LIVE-016", {"server": long(0)}, Status.ERROR, "cosine 0.0000"),
     ("SGE-LIVE-016", {"server": NO_VECTORS}, Status.SKIP, "no vectors to look at"),
     ("SGE-LIVE-017", {}, Status.OK, "6 texts get the same vectors in a batch as alone"),
@@ -150,9 +157,11 @@ CASES: list[Case] = [
         Status.ERROR,
         "gives no vector",
     ),
+    ("SGE-LIVE-018", {"server": NEAR_AGAIN}, Status.OK, "the same vector (cosine 0.9990)"),
     ("SGE-LIVE-018", {"server": again(0.9)}, Status.SKIP, "another vector each time"),
     ("SGE-LIVE-018", {"server": NO_VECTORS}, Status.SKIP, "no vectors to look at"),
     ("SGE-LIVE-019", {"server": by_form(1)}, Status.OK, "both Unicode forms"),
+    ("SGE-LIVE-019", {"server": NEAR_IN_NFD}, Status.OK, "both Unicode forms"),
     ("SGE-LIVE-019", {"server": by_form(0.9988)}, Status.INFO, "different vectors: cosine 0.99"),
     ("SGE-LIVE-019", {"server": NO_VECTORS}, Status.SKIP, "no vectors to look at"),
     ("SGE-LIVE-020", {}, Status.OK, "every text ends with <|endoftext|> (id 7)"),
@@ -189,6 +198,13 @@ def test_every_run_asks_for_texts_that_no_cache_knows() -> None:
     find("SGE-LIVE-016", server)
     find("SGE-LIVE-016", server)
     assert sorted(server.asked.values()) == [2, 2]
+
+
+def test_the_token_at_the_end_is_asked_for_by_name_although_it_is_special() -> None:
+    server = FakeSglang()
+    find("SGE-LIVE-020", server)
+    (request,) = [seen for seen in server.requests if seen.url.path == "/v1/detokenize"]
+    assert json.loads(request.content)["skip_special_tokens"] is False
 
 
 @pytest.mark.parametrize("served", ["fake", None])

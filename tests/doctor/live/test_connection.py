@@ -187,6 +187,16 @@ def test_health_is_held_against_what_a_probe_waits(
     assert ("Kubernetes" in finding.found) is (1 <= took < connection.SLOW_HEALTH)
 
 
+@pytest.mark.parametrize(
+    ("url", "port"), [("http://far.example:8080", 8080), ("http://far.example", 80)]
+)
+def test_a_key_in_the_open_is_cured_by_a_tunnel_to_the_servers_port(url: str, port: int) -> None:
+    finding = find("SGE-LIVE-002", LOCKED, url=url, key=KEY)
+    assert finding.fix == (
+        f"ssh -N -L {port}:127.0.0.1:{port} far.example  # then ask http://127.0.0.1:{port}"
+    )
+
+
 def test_a_server_that_is_not_there_is_told_once() -> None:
     for check in ("SGE-LIVE-003", "SGE-LIVE-010", "SGE-LIVE-014", "SGE-LIVE-023"):
         finding = find(check, FakeSglang(routes={"/v1/models": refuses}))
@@ -196,8 +206,35 @@ def test_a_server_that_is_not_there_is_told_once() -> None:
         )
 
 
-def test_a_server_that_is_just_warming_up_is_asked_again() -> None:
-    said = [httpx.Response(200), httpx.Response(503)]
-    server = FakeSglang(routes={"/health": lambda _request: said.pop()})
-    assert find("SGE-LIVE-004", server).status is Status.OK
-    assert said == []
+@pytest.mark.parametrize(
+    ("status", "took", "times"),
+    [(503, 0.0, 2), (503, 0.99, 2), (503, 1.0, 1), (503, 20.0, 1), (200, 0.0, 1), (404, 0.0, 1)],
+)
+def test_only_a_server_that_is_just_warming_up_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, status: int, took: float, times: int
+) -> None:
+    """It says 503 at once; one that is stuck says it when its own time limit is over."""
+    now = {"value": 0.0}
+    said = [httpx.Response(200), httpx.Response(status)]
+
+    def health(_request: httpx.Request) -> httpx.Response:
+        now["value"] += took
+        return said.pop()
+
+    monkeypatch.setattr("sgl_embed_kit.doctor.live.server.time.monotonic", lambda: now["value"])
+    finding = find("SGE-LIVE-004", FakeSglang(routes={"/health": health}))
+    assert len(said) == 2 - times
+    assert f"/health says {200 if times > 1 else status}" in finding.found or status == 404
+
+
+@pytest.mark.parametrize(
+    ("left", "status"), [(14 * 86400, Status.OK), (14 * 86400 - 1, Status.WARN)]
+)
+def test_a_certificate_is_to_be_renewed_two_weeks_before_its_end(
+    monkeypatch: pytest.MonkeyPatch, left: int, status: Status
+) -> None:
+    stream = Stream(certificate={"notAfter": "Jan  1 00:00:00 2030 GMT"})
+    ends = datetime(2030, 1, 1, tzinfo=UTC).timestamp()
+    monkeypatch.setattr("sgl_embed_kit.doctor.live.connection.time.time", lambda: ends - left)
+    finding = find("SGE-LIVE-002", FakeSglang(streams=(stream,)), url=SECURE)
+    assert finding.status is status

@@ -11,6 +11,7 @@ import tests.doctor.live
 from sgl_embed_kit.doctor.engine import Status
 from sgl_embed_kit.doctor.live import LIVE_CHECKS, run_live_checks
 from sgl_embed_kit.profile.masking import Mask
+from tests.doctor.checks.fixes import is_pasteable
 from tests.doctor.live.cases import Case
 from tests.doctor.live.fakes import BY_ID, KEY, FakeSglang, find, refusal, subject_of
 
@@ -33,8 +34,24 @@ def test_each_finding(check: str, options: dict[str, Any], status: Status, text:
     assert text in finding.found
     if status in {Status.ERROR, Status.WARN}:
         assert finding.needed
-        assert finding.fix
+        assert is_pasteable(finding.fix), finding.fix
         assert BY_ID[check].about.severity == "error" or status is Status.WARN
+
+
+@pytest.mark.parametrize(
+    ("answer", "fix"),
+    [
+        (refusal(403), ""),
+        (refusal(500), "sgl-embed doctor --log FILE  # the server's log"),
+        (
+            httpx.Response(200, text="<html>"),
+            "curl -i http://127.0.0.1:30000/model_info  # shows what stands between here and "
+            "SGLang",
+        ),
+    ],
+)
+def test_an_answer_of_no_use_gets_the_cure_that_fits(answer: httpx.Response, fix: str) -> None:
+    assert find("SGE-LIVE-007", FakeSglang(routes={"/model_info": answer})).fix == fix
 
 
 @pytest.mark.parametrize("check", BY_ID)

@@ -6,8 +6,10 @@ import pytest
 from sgl_embed_kit.doctor.catalogue import catalogue
 from sgl_embed_kit.doctor.engine import Status
 from sgl_embed_kit.doctor.live import LIVE_CHECKS, run_live_checks
+from sgl_embed_kit.doctor.live.answers import READ_THE_LOG
+from sgl_embed_kit.doctor.live.limits import MOST_TOKENS
 from tests.doctor.live.cases import Case
-from tests.doctor.live.fakes import BY_ID, FakeSglang, refusal, subject_of
+from tests.doctor.live.fakes import BY_ID, FakeSglang, find, refusal, subject_of
 
 TOLD = {"is_intrusive": True}
 
@@ -40,6 +42,8 @@ def failing(words: int) -> FakeSglang:
 
 one_token = httpx.Response(200, json={"tokens": [1]})
 """A tokenizer that makes one token of everything."""
+as_many = httpx.Response(200, json={"tokens": [1] * 64})
+"""A tokenizer that makes of everything just as many tokens as SGLang refuses."""
 
 CASES: list[Case] = [
     (
@@ -100,7 +104,23 @@ CASES: list[Case] = [
         "SGE-LIVE-021",
         {"server": FakeSglang(routes={"/v1/tokenize": one_token})},
         Status.SKIP,
-        "no text of more than 64 tokens could be made",
+        "no text of 64 tokens could be made",
+    ),
+    (
+        "SGE-LIVE-021",
+        {"server": FakeSglang(routes={"/v1/tokenize": as_many, "/v1/embeddings": refusal(400)})},
+        Status.ERROR,
+        "a text of 64 tokens, for 64, gets 400, and then",
+    ),
+    (
+        "SGE-LIVE-021",
+        {
+            "server": FakeSglang(
+                card={"max_model_len": MOST_TOKENS}, server={"max_total_num_tokens": MOST_TOKENS}
+            )
+        },
+        Status.OK,
+        "a text of 131080 tokens, for 131072, gets 400",
     ),
     (
         "SGE-LIVE-021",
@@ -155,6 +175,32 @@ CASES: list[Case] = [
         "generates text",
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("pool", "fix"),
+    [
+        (55, "limits: {context_length: 55}  # in the profile"),
+        (56, READ_THE_LOG),
+        (None, READ_THE_LOG),
+    ],
+)
+def test_only_a_pool_that_is_too_small_is_cured_by_a_shorter_context(
+    pool: int | None, fix: str
+) -> None:
+    server = hanging(50)
+    server.server = {"max_total_num_tokens": pool}
+    finding = find("SGE-LIVE-022", server, is_intrusive=True)
+    assert finding.found.startswith("a text of 56 tokens")
+    assert finding.fix == fix
+
+
+def test_a_server_that_cuts_texts_is_cured_by_one_that_does_not() -> None:
+    server = FakeSglang(server={"allow_auto_truncate": True, "max_total_num_tokens": 128})
+    assert find("SGE-LIVE-021", server).fix.splitlines() == [
+        "sglang:  # in the profile",
+        "  extra_args: {allow-auto-truncate: false}  # in the profile",
+    ]
 
 
 def test_by_default_nothing_is_sent_that_could_hurt() -> None:

@@ -157,6 +157,12 @@ CASES: list[Case] = [
         Status.ERROR,
         "chunked prefill on for BertModel",
     ),
+    (
+        "SGE-LIVE-010",
+        {"server": FakeSglang(info={**BERT, "embedding": {"cache": {}}})},
+        Status.ERROR,
+        "prefix cache and chunked prefill on for BertModel",
+    ),
     ("SGE-LIVE-010", {"server": FakeSglang(info=BERT)}, Status.OK, "by the guard"),
     (
         "SGE-LIVE-010",
@@ -188,7 +194,7 @@ CASES: list[Case] = [
 def test_a_cure_for_a_small_pool_is_a_context_that_fits() -> None:
     finding = find("SGE-LIVE-009", FakeSglang(server={"max_total_num_tokens": 50}))
     assert finding.needed.startswith("50 < 64")
-    assert "limits.context_length: 50" in finding.fix
+    assert finding.fix == "limits: {context_length: 50}  # in the profile"
 
 
 @pytest.mark.parametrize("name", ["evil\x1b[2J\nname", "e" * 5000])
