@@ -127,16 +127,17 @@ def test_a_temporary_folder_with_a_long_path_is_an_error(length: int, status: St
     assert find("SGE-TMP-001", machine).status is status
 
 
-def test_the_limit_of_a_sockets_path_is_the_systems(tmp_path: Path) -> None:
-    folder = tmp_path / ("x" * (LONGEST_SOCKET_PATH - NAME_IN_TEMP - len(str(tmp_path)) - 1))
-    private = folder / "sgl-embed-run-abcdefgh"
-    private.mkdir(parents=True)
-    fits = f"{private}/tmpabcdefgh"
-    assert len(fits) == LONGEST_SOCKET_PATH
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(fits)
-    with socket.socket(socket.AF_UNIX) as listening, pytest.raises(OSError, match="too long"):
-        listening.bind(f"{fits}i")
+def test_the_limit_of_a_sockets_path_is_the_systems() -> None:
+    with tempfile.TemporaryDirectory() as base:
+        folder = Path(base, "x" * (LONGEST_SOCKET_PATH - NAME_IN_TEMP - len(base) - 1))
+        private = folder / "sgl-embed-run-abcdefgh"
+        private.mkdir(parents=True)
+        fits = f"{private}/tmpabcdefgh"
+        assert len(fits) == LONGEST_SOCKET_PATH
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(fits)
+        with socket.socket(socket.AF_UNIX) as listening, pytest.raises(OSError, match="too long"):
+            listening.bind(f"{fits}i")
 
 
 def test_the_temporary_folder_is_the_one_that_python_takes(
