@@ -215,3 +215,16 @@ def test_nothing_planted_is_left(
     for private in (user, host, key):
         assert private not in shown.replace("<user name>", "").replace("<host name>", "")
     assert address not in shown.split()
+
+
+@pytest.mark.parametrize(
+    ("char", "in_an_address"), [("\udc80", "%80"), ("\udca9", "%A9"), ("\udcff", "%ff")]
+)
+def test_a_byte_that_is_no_text_is_found_in_an_address(char: str, in_an_address: str) -> None:
+    redact = Redactor(Private((f"pass{char}word",)))
+    assert redact(f"at pass{in_an_address}word.") == "at <key>."
+
+
+@pytest.mark.parametrize("char", ["\ud800", "\udc7f", "\udd00", "\udfff"])
+def test_half_a_character_is_found_as_it_is(char: str) -> None:
+    assert Redactor(Private((f"pass{char}word",)))(f"at pass{char}word.") == "at <key>."
