@@ -7,7 +7,7 @@ from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgl_embed_kit.redaction import Private, Redactor, private_here
@@ -146,6 +146,7 @@ awkward = st.text(
 
 
 @pytest.mark.parametrize("write", writings.values(), ids=writings.keys())
+@settings(deadline=None)
 @given(secret=awkward)
 def test_a_secret_is_found_however_it_is_written(write: Callable[[str], str], secret: str) -> None:
     written = write(secret)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Awaitable, Callable
 from typing import Any
+
+from sgl_embed_kit.guard.asgi import App, Receive, Scope, Send
 
 REASON = (
     "This server only makes embeddings: it cannot generate text. "
@@ -35,11 +36,6 @@ GENERATION_ROUTES = frozenset(
     }
 )
 """The generating routes of SGLang 0.5.23 (srt/entrypoints/http_server.py)."""
-
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def register() -> None:

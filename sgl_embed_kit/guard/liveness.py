@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Awaitable, Callable
 from importlib import metadata
 from typing import Any
+
+from sgl_embed_kit.guard.asgi import App, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
@@ -16,11 +17,6 @@ PACKAGE = "sgl-embed-kit"
 PATH = "/livez"
 LAUNCH_ID = "SGL_EMBED_LAUNCH_ID"
 """Environment variable with what the launcher knows this very server by."""
-
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def register() -> None:
