@@ -127,6 +127,7 @@ class RealMachine:
 
     def __init__(self) -> None:
         self._driver = threading.Lock()
+        self._trial = threading.Lock()
         self._said: tuple[float, Nvidia] | None = None
         self._probes: dict[object, tuple[float, tuple[Probed, ...]]] = {}
 
@@ -273,8 +274,12 @@ class RealMachine:
             return None
 
     def port_use(self, host: str, port: int) -> PortUse | None:
-        """Try to listen on the port, as the server will; say who has it if that fails."""
-        return port_use(host, port)
+        """Try to listen on the port, as the server will; say who has it if that fails.
+
+        One after the other: checks run side by side, and each would be in the other's way.
+        """
+        with self._trial:
+            return port_use(host, port)
 
     def port_rules(self) -> PortRules | None:
         """Return which ports the system treats in a way of its own; None where untold."""

@@ -250,8 +250,9 @@ def test_a_terminal_that_is_closed_stops_it(tmp_path: Path) -> None:
     master, slave = os.openpty()
     with launching(tmp_path, terminal=slave) as launcher:
         os.close(slave)
-        while SERVES.encode() not in os.read(master, 4096):
-            pass
+        shown = b""
+        while SERVES.encode() not in shown:
+            shown += os.read(master, 4096)
         os.close(master)  # its session's leader gets SIGHUP, and writing fails
         launcher.process.send_signal(signal.SIGHUP)
         assert launcher.process.wait(LIMIT) == 0

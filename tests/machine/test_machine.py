@@ -6,6 +6,7 @@ import shutil
 import socket
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -118,3 +119,12 @@ def test_a_gpu_says_its_name_and_memory() -> None:
     assert gpu.memory_total is not None
     assert gpu.name.startswith(("NVIDIA", "Tesla"))
     assert 0 < gpu.memory_free <= gpu.memory_total
+
+
+def test_checks_that_try_one_port_side_by_side_are_not_in_each_others_way() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    machine = RealMachine()
+    with ThreadPoolExecutor(8) as pool:
+        uses = list(pool.map(lambda _: machine.port_use("127.0.0.1", port), range(400)))
+    assert uses == [None] * 400
