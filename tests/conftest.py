@@ -51,6 +51,19 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 @pytest.fixture(scope="session", autouse=True)
+def stop_signals_that_stop() -> Iterator[None]:
+    """Let stop signals do what they do in a terminal.
+
+    Whatever runs the tests in the background may ignore some, and each process inherits that.
+    """
+    with signals_as_before():
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def private_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep cache and logs of all tests, and of what they start, out of the user's home."""
     with pytest.MonkeyPatch.context() as patch:

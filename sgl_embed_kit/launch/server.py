@@ -41,8 +41,8 @@ from sgl_embed_kit.profile.keys import read_key
 from sgl_embed_kit.sglang.death import Death, explain_death
 from sgl_embed_kit.sglang.log import BATCH, requests_left
 
-UNREADY_SECONDS = 5.0
-"""For a server to end that has no requests: it dies of SIGTERM while it loads."""
+IDLE_SECONDS = 5.0
+"""For a server to end that answers no requests: it dies of SIGTERM while it loads."""
 
 LAUNCH_ID = "SGL_EMBED_LAUNCH_ID"
 """Variable from which the guard knows what to answer (guard/liveness.py)."""
@@ -83,6 +83,7 @@ class RunningServer:
         self._started = time.monotonic()
         self._batches = 0
         self._is_ready = False
+        self._hangs = False
         self._beat = beat
         self._group = own_group()
         self._pids = {process.pid}
@@ -154,13 +155,15 @@ class RunningServer:
     def stop(self, on_event: OnEvent = nobody) -> None:
         """End the server and everything that it started.
 
-        One that was not ready yet has no requests to answer, and gets less time.
+        One that was not ready yet has no requests to answer, and one that hangs answers none:
+        they get less time.
 
         Raises:
             KitError: it cannot be killed.
         """
         drain = self.profile.server.drain_seconds
-        seconds = drain if self._is_ready else min(drain, UNREADY_SECONDS)
+        drains = self._is_ready and not self._hangs
+        seconds = drain if drains else min(drain, IDLE_SECONDS)
         on_event = recorded(self._registration, on_event)
         on_event(Stopping(seconds))
         ended = self.process.stop(seconds)
@@ -209,6 +212,7 @@ class RunningServer:
         )
 
     def _hung(self, seconds: float) -> ServerDiedError:
+        self._hangs = True
         death = self._death(None)
         return ServerDiedError(
             f"The server hung: no vector came back and no tokens moved for {seconds:.0f} s.",
