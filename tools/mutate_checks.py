@@ -275,7 +275,7 @@ def wait_for_one(running: dict[int, Run], statuses: list[int]) -> None:
     """Wait until one has ended, and end those whose time is over, with all that they started."""
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid:
+        if pid in running:
             statuses[running.pop(pid).number] = status
             return
         for late in [pid for pid, run in running.items() if run.until < time.monotonic()]:

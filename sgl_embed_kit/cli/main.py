@@ -91,7 +91,17 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             )
         )
         code = ExitCode.FAILED
+    forget_handled_interrupts()
     sys.exit(int(code or ExitCode.OK))
+
+
+def forget_handled_interrupts() -> None:
+    """Keep Python from ending by SIGINT for an interrupt that was handled long ago.
+
+    It remembers one that passed through `exec` of a text, as each dataclass is made by, until
+    the next such `exec` (`unhandled_keyboard_interrupt`, Python/pythonrun.c of 3.11).
+    """
+    exec("")  # noqa: S102
 
 
 def _show(error: KitError) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from sgl_embed_kit.doctor import Subject
 from sgl_embed_kit.errors import KitError, NotReadyError, ServerDiedError
@@ -207,7 +208,7 @@ class RunningServer:
         death, limit = self._death(None), self.limit
         return NotReadyError(
             f"The server was not ready within {limit.seconds:g} s ({limit.because}).",
-            why="\n".join([*lines_of(death), reason]).strip(),
+            why="\n".join([*lines_of(death, self.process.log), reason]).strip(),
             cure=death.cure,
         )
 
@@ -216,7 +217,7 @@ class RunningServer:
         death = self._death(None)
         return ServerDiedError(
             f"The server hung: no vector came back and no tokens moved for {seconds:.0f} s.",
-            why="\n".join(lines_of(death)),
+            why="\n".join(lines_of(death, self.process.log)),
             cure=death.cure,
             heals=death.heals,
         )
@@ -229,15 +230,16 @@ class RunningServer:
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         raise ServerDiedError(
             f"The server {how}.",
-            why="\n".join(lines_of(death)),
+            why="\n".join(lines_of(death, self.process.log)),
             cure=death.cure,
             heals=death.heals,
         )
 
 
-def lines_of(death: Death) -> list[str]:
-    """Return what is known of a death, a line each: cause, log line, reason, upstream."""
-    return [text for text in (death.what, death.line, death.why, death.upstream) if text]
+def lines_of(death: Death, log: Path) -> list[str]:
+    """Return what is known of a death, a line each: cause, log line, reason, upstream, log."""
+    where = "" if str(log) in death.cure else f"Its log: {log}"
+    return [text for text in (death.what, death.line, death.why, death.upstream, where) if text]
 
 
 @contextmanager

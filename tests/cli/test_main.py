@@ -136,3 +136,23 @@ def test_doctor_prints_json_alone_on_stdout() -> None:
     assert report["profile"] == "tiny-cpu"
     failed = report["summary"]["error"] + report["summary"]["crash"]
     assert done.returncode == (1 if failed else 0)
+
+
+HANDLED = """
+from sgl_embed_kit.cli import main
+
+def asked_to_stop(*_arguments, **_more):
+    try:
+        exec("raise KeyboardInterrupt")  # as when a signal comes while a dataclass is made
+    except KeyboardInterrupt:
+        return 0
+
+main.cli.main = asked_to_stop
+main.main([])
+"""
+
+
+def test_an_interrupt_that_was_handled_does_not_end_the_program_once_more(tmp_path: Path) -> None:
+    (tmp_path / "handled.py").write_text(HANDLED)
+    done = subprocess.run([sys.executable, "-m", "handled"], cwd=tmp_path, check=False)
+    assert done.returncode == 0

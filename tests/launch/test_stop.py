@@ -183,7 +183,7 @@ class TestAsProcess1:
         with launching(tmp_path, within=within, how="stubborn", drain=600) as launcher:
             launcher.wait_for(SERVES)
             for _ in range(3):
-                with suppress(psutil.NoSuchProcess):
+                with suppress(psutil.NoSuchProcess, IndexError):  # it may have ended already
                     self._first(launcher).send_signal(signal.SIGINT)
                 time.sleep(0.2)
             assert launcher.process.wait(LIMIT) == 0, launcher.text
